@@ -1,0 +1,160 @@
+"""What happens around the training loop: counting, saving, stopping on a signal, evaluating, showing progress."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from tqdm import tqdm
+
+from invariances import checkpoint
+from invariances.errors import UserError
+from invariances.evaluation import Evaluation, evaluate
+
+
+class StepCounter(pl.Callback):
+    """Count each batch once, and end the training at `num_steps`. Stands before all callbacks that read the counter."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        pl_module.step += 1
+        trainer.should_stop = int(pl_module.step) >= self.num_steps
+
+
+class Checkpoints(pl.Callback):
+    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
+
+    A checkpoint also holds the resolved config, so that it can be loaded without its run folder. Weights that are not
+    finite are never saved.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
+        self.folder, self.config, self.every, self.keep = folder, config, every, keep
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.should_stop or int(pl_module.step) % self.every == 0:
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Save now, then delete what is older than the newest `keep`."""
+        step = int(pl_module.step)
+        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"step {step}: {len(broken)} weights are not finite, first {broken[0]}; nothing was saved: "
+                "lower the learning rate, then resume from the last checkpoint"
+            )
+        checkpoint.save(trainer, self.folder / f"model-{step}.ckpt")
+        if trainer.is_global_zero:
+            for old in checkpoint.numbered(self.folder)[: -self.keep]:
+                old.unlink(missing_ok=True)
+
+
+class Stopped(Exception):
+    """The run was told to stop, and its state is saved."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; the state is saved")
+        self.exit_code = 128 + signum
+
+
+class StopOnSignal(pl.Callback):
+    """On Ctrl-C or SIGTERM finish the batch, save, and leave with exit code 130 or 143; a second signal ends at once."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: int | None = None
+        self.previous: dict[int, Any] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            self.previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def _receive(self, signum: int, frame: Any) -> None:
+        self.received = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self.received is not None:
+            self.checkpoints.save(trainer, pl_module)
+            raise Stopped(self.received, int(pl_module.step))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        for signum, handler in self.previous.items():
+            signal.signal(signum, handler)
+        self.previous = {}
+
+
+class Evaluations(pl.Callback):
+    """Run the evaluations at the end of each validation pass; write `metrics.json` and pictures, log both.
+
+    Args:
+        evaluations: name -> evaluation.
+        folder: the pass at step n writes to `folder/step-<n>/`.
+    """
+
+    def __init__(self, evaluations: dict[str, Evaluation], folder: Path) -> None:
+        self.evaluations, self.folder = evaluations, folder
+        self.last_step: int | None = None  # of the last pass, so that the end of the training does not repeat it
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.last_step = int(pl_module.step)
+        if trainer.is_global_zero:
+            folder = self.folder / f"step-{self.last_step:08d}"
+            shutil.rmtree(folder, ignore_errors=True)  # left by a run that was cut off
+            folder.mkdir(parents=True)
+            losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
+            metrics = evaluate(self.evaluations, pl_module, trainer.val_dataloaders, folder, losses)
+            pl_module.log_dict(metrics, rank_zero_only=True)
+            _show_pictures(trainer, folder, self.last_step)
+        trainer.strategy.barrier("evaluations")
+
+
+def _show_pictures(trainer: pl.Trainer, folder: Path, step: int) -> None:
+    boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    for path in sorted(folder.glob("*.png")):
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        for board in boards:
+            board.add_image(path.stem, pixels, step, dataformats="HWC")
+
+
+class Progress(pl.Callback):
+    """One progress bar over all steps of the run, with the losses and the last evaluation behind it."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self.bar = tqdm(
+                total=self.num_steps, initial=int(pl_module.step), unit="step", dynamic_ncols=True, mininterval=0.5
+            )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.bar is not None and self.bar.update():
+            losses = {k.removeprefix("train/"): v for k, v in trainer.callback_metrics.items() if "train/" in k}
+            self.bar.set_postfix({k: f"{v:.4g}" for k, v in losses.items()}, refresh=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            numbers = {k: v for k, v in trainer.callback_metrics.items() if not k.startswith("train/")}
+            line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers.items())
+            tqdm.write(f"step {int(pl_module.step)}: {line}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.close()

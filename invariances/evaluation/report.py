@@ -1,0 +1,177 @@
+"""One page that shows, layer by layer, what a network keeps of its input and what it drops."""
+
+import base64
+import csv
+import json
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from invariances.errors import UserError
+
+COLUMNS = (
+    "layer",
+    "nll",
+    "class_agreement",
+    "hue_agreement",
+    "cosine",
+    "cosine_random",
+    "cosine_nearest",
+    "cosine_autoencoder",
+    "relative_l2",
+    "diversity",
+)
+
+LEGEND = {
+    "class_agreement": "Part of the samples that the network gives the same class as their input. 1: the class is kept.",
+    "hue_agreement": "Cosine of the angle between the colour of a sample and that of its input. "
+    "1: the colour is kept; 0: it is drawn anew, so the layer has forgotten it.",
+    "cosine": "Similarity between the layer's response to a sample and to its input; samples should come out the same, so "
+    "high is right. To be read beside its references: the autoencoder's reconstruction of the input (the best a sample can "
+    "do), the most similar other real image, and a random other image.",
+    "relative_l2": "Distance between the layer's responses to sample and input, over the length of the response. "
+    "0: equal.",
+    "diversity": "How much the samples of one input vary, over how much the data vary. 0: all the same; 1: as varied as "
+    "the data.",
+    "nll": "Negative log-likelihood of the held-out codes given the layer, in nats, without its constant. The higher, the "
+    "less the layer says about the image.",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One evaluated run: the layer it looks at, its numbers and its pictures."""
+
+    name: str
+    depth: int
+    folder: Path
+    metrics: dict[str, float | None]
+    views: dict[str, NDArray[np.uint8]]  # label -> (B, C, H, W)
+
+
+def write_report(runs: list[Path], folder: Path) -> Path:
+    """Write `report.html`, its figures and `ladder.csv`.
+
+    Args:
+        runs: run folders of conditional INNs, one per layer, in any order.
+        folder: where the files go.
+
+    Returns:
+        path of the page, which needs no other file.
+
+    Raises:
+        UserError: a run has not been evaluated, or not as a layer of a network.
+    """
+    layers = sorted((_read_layer(run) for run in runs), key=lambda layer: layer.depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_table(folder / "ladder.csv", layers)
+    plot = _save(_ladder(layers), folder / "ladder.png")
+    rows = [
+        {"layer": layer, "picture": _save(_samples(layer), folder / f"layer-{number}-{layer.name}.png")}
+        for number, layer in enumerate(layers, start=1)
+    ]
+    environment = Environment(loader=PackageLoader("invariances.evaluation", ""), autoescape=select_autoescape())
+    environment.filters["number"] = _number
+    page = environment.get_template("report.html").render(
+        rows=rows, plot=plot, columns=_measured(layers), legend=LEGEND, first=layers[0], last=layers[-1]
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _read_layer(run: Path) -> Layer:
+    """The newest evaluation of a run that drew pictures."""
+    found = [json.loads(path.read_text()) | {"folder": path.parent} for path in run.glob("**/metrics.json")]
+    found = [facts for facts in found if "layer" in facts and (facts["folder"] / "grid.npz").exists()]
+    if not found:
+        raise UserError(
+            f"{run}: no evaluation of a layer found; a report needs runs of a conditional INN with the evaluations "
+            f"faithfulness and grid: edflow -p {run}"
+        )
+    newest = max(found, key=lambda facts: facts["time"])
+    with np.load(newest["folder"] / "grid.npz", allow_pickle=False) as views:
+        return Layer(newest["layer"], newest["depth"], newest["folder"], newest["metrics"], dict(views))
+
+
+def _write_table(path: Path, layers: list[Layer]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for layer in layers:
+            table.writerow([layer.name, *(_number(layer.metrics.get(column)) for column in COLUMNS[1:])])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _measured(layers: list[Layer]) -> list[str]:
+    """Columns that have a number in some layer."""
+    return [c for c in COLUMNS[1:] if any(layer.metrics.get(c) is not None for layer in layers)]
+
+
+def _save(figure: Figure, path: Path) -> str:
+    """Save a figure as PNG, and return it as a data URL for the page."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    path.write_bytes(buffer.getvalue())
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _ladder(layers: list[Layer]) -> Figure:
+    """Two panels over the depth: what samples keep of their input, and how faithful and how varied they are."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    kept, similarity, dropped = figure.subplots(1, 3)
+    _lines(kept, layers, {"class_agreement": ("class", "C0-o"), "hue_agreement": ("colour", "C3-o")})
+    kept.set_title("Kept: the sample has its input's …")
+    cosines = {
+        "cosine_autoencoder": ("reconstruction (ceiling)", "C7--"),
+        "cosine": ("samples", "C2-o"),
+        "cosine_nearest": ("nearest real image", "C7-."),
+        "cosine_random": ("random image", "C7:"),
+    }
+    _lines(similarity, layers, cosines)
+    similarity.set_title("The layer's own view: cosine to its input")
+    _lines(dropped, layers, {"diversity": ("diversity of samples", "C1-o")})
+    dropped.set_title("Dropped: variance the layer leaves open")
+    return figure
+
+
+def _lines(axis: Any, layers: list[Layer], series: dict[str, tuple[str, str]]) -> None:
+    """Draw one line per metric over the layers."""
+    names = [layer.name for layer in layers]
+    for metric, (label, style) in series.items():
+        values = [layer.metrics.get(metric) for layer in layers]
+        if any(value is not None for value in values):
+            axis.plot(range(len(names)), [np.nan if v is None else v for v in values], style, label=label)
+    axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    axis.set_ylim(min(-0.05, axis.get_ylim()[0]), max(1.05, axis.get_ylim()[1]))
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, loc="best")
+
+
+def _samples(layer: Layer, n_images: int = 4) -> Figure:
+    """Inputs and their samples: two inputs side by side in each row, a gap behind each input."""
+    labels = list(layer.views)
+    shown = min(n_images, len(layer.views[labels[0]]))
+    n_columns = len(labels) + 1  # a narrow gap sets the input apart
+    height, width = layer.views[labels[0]].shape[2:]
+    figure = Figure(figsize=(0.95 * n_columns, 0.95 * shown * height / width + 0.3), layout="constrained")
+    ratios = [1, 1, 0.25, *[1] * (len(labels) - 2)]
+    axes = figure.subplots(shown, n_columns, squeeze=False, gridspec_kw={"width_ratios": ratios})
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for place, label in zip((i for i in range(n_columns) if i != 2), labels, strict=True):
+        axes[0, place].set_title(label, fontsize=8)
+        for row in range(shown):
+            pixels = layer.views[label][row].transpose(1, 2, 0)
+            axes[row, place].imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return figure

@@ -1,0 +1,76 @@
+"""Training an autoencoder, with a discriminator where its loss has one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invariances.iterators.base import Iterator
+
+
+class AutoencoderIterator(Iterator):
+    """Reconstruction, KL and, where the loss has a discriminator, the adversarial game.
+
+    Args:
+        model: `Autoencoder`.
+        loss: `AutoencoderLoss`; its learned log-variance trains with the model.
+        learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        d_lr_factor: the discriminator's learning rate over the model's.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        learning_rate: float,
+        num_steps: int | None = None,
+        decay_start: int | None = None,
+        seed: int = 0,
+        d_lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        self.loss, self.d_lr_factor = loss, d_lr_factor
+        self.automatic_optimization = False  # two optimisers take turns
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One Adam for the autoencoder, one for the discriminator if there is one."""
+        generator = self.adam([*self.model.parameters(), self.loss.logvar])
+        if self.loss.discriminator is None:
+            return [generator]
+        return [generator, self.adam(self.loss.discriminator.parameters(), self.d_lr_factor)]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """One step of the autoencoder, then one of the discriminator on the same images."""
+        reconstruction, posterior = self.model(batch["image"])
+        optimizers = self.optimizers()
+        generator, *rest = optimizers if isinstance(optimizers, list) else [optimizers]
+        loss, logs = self.loss.generator_loss(
+            batch["image"], reconstruction, posterior, self.model.last_layer, int(self.step)
+        )
+        self._take_step(generator, loss, logs)
+        for discriminator in rest:
+            loss, logs = self.loss.discriminator_loss(batch["image"], reconstruction.detach(), int(self.step))
+            self._take_step(discriminator, loss, logs)
+
+    def _take_step(self, optimizer: Any, loss: Tensor, logs: dict[str, Tensor]) -> None:
+        self.report(logs, "train")
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    @torch.no_grad()
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        """Reconstruction and KL on held-out images, of the posterior's mode."""
+        posterior = self.model.encode(batch["image"])
+        reconstruction = self.model.decode(posterior.mode())
+        error = (batch["image"] - reconstruction).abs().mean()
+        self.report({"l1": error, "kl": posterior.kl().mean()}, "validation")
+
+    def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
+        """Images, their reconstructions, and decodings of N(0, 1)."""
+        code = self.model.encode(images).mode()
+        noise = [
+            torch.randn(code.shape, generator=generator, device=code.device) for _ in range(n_samples)
+        ]
+        samples = [(f"D(N(0,1)) {i + 1}", self.model.decode(draw)) for i, draw in enumerate(noise)]
+        return [("input", images), ("reconstruction", self.model.decode(code)), *samples]

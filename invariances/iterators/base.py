@@ -1,0 +1,98 @@
+"""What all training tasks share: the optimiser, the learning rate, the step counter and the watch over the losses."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from invariances.errors import UserError
+
+
+class Iterator(pl.LightningModule):
+    """One training task: a model, and how a batch makes it better.
+
+    The optimiser is Adam with betas (0.5, 0.9); the learning rate is constant until `decay_start` and then falls
+    linearly to 0 at `num_steps` (CVPR 2020 paper, released configs). `step` counts batches, once each whatever the
+    number of optimisers, and is part of the state dict.
+
+    Args:
+        model: the network to train.
+        learning_rate: of Adam, before the decay.
+        num_steps: where the decay ends; without it the rate stays constant.
+        decay_start: the step at which the decay begins; without it the rate stays constant.
+        seed: random draws of a step are a function of (seed, step), so that a resumed run repeats an unbroken one.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        num_steps: int | None = None,
+        decay_start: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate, self.num_steps, self.decay_start = learning_rate, num_steps, decay_start
+        self.seed = seed
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def adam(self, parameters: Iterable[nn.Parameter], factor: float = 1.0) -> torch.optim.Adam:
+        """Adam as the published recipes use it; `factor` scales the learning rate."""
+        # `scale` rides along in the parameter group so that the decay keeps each optimiser's own rate
+        group = {"params": list(parameters), "scale": factor}
+        return torch.optim.Adam([group], lr=factor * self.learning_rate, betas=(0.5, 0.9), fused=True)
+
+    def configure_optimizers(self) -> Any:
+        """One Adam over the model's weights."""
+        return self.adam(self.model.parameters())
+
+    def decayed(self, step: int) -> float:
+        """The learning rate at a step."""
+        if self.decay_start is None or self.num_steps is None or step <= self.decay_start:
+            return self.learning_rate
+        remaining = (self.num_steps - step) / (self.num_steps - self.decay_start)
+        return self.learning_rate * max(0.0, remaining)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set what depends on the step counter alone: the random numbers and the learning rate."""
+        self._seed_draws(int(self.step))
+        rate = self.decayed(int(self.step))
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+
+    def on_validation_epoch_start(self) -> None:
+        """The same draws in every validation pass, in training and afterwards."""
+        self._seed_draws(-1)
+
+    def _seed_draws(self, step: int) -> None:
+        torch.manual_seed((self.seed * 1_000_003 + step + 1) * 1009 + self.global_rank)
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of `metrics.json` needs to know about the model."""
+        return {}
+
+    def report(self, terms: dict[str, Tensor], split: str) -> None:
+        """Log the terms of a loss as `split/name`, and stop where one of them is not finite.
+
+        Raises:
+            UserError: names the step and the terms; it is raised before the optimiser sees the gradient.
+        """
+        values = torch.stack([term.detach().float().mean() for term in terms.values()])
+        if not values.isfinite().all():
+            broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in zip(terms, values.tolist(), strict=True))
+            raise UserError(
+                f"step {int(self.step)}: the loss is no longer finite ({broken}); the last checkpoint is still good: "
+                "lower the learning rate or look at the data, then resume"
+            )
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in zip(terms, values, strict=True)},
+            batch_size=1,  # what is logged is a mean already, and every batch counts the same
+            on_step=split == "train",
+            on_epoch=split != "train",
+        )

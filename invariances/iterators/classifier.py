@@ -1,0 +1,55 @@
+"""Training a classifier."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from invariances.iterators.base import Iterator
+
+LOSSES = {
+    "binary_cross_entropy": lambda logits, target: functional.binary_cross_entropy_with_logits(
+        logits, functional.one_hot(target, logits.shape[1]).to(logits)
+    ),
+    "cross_entropy": functional.cross_entropy,
+}
+
+
+class ClassifierIterator(Iterator):
+    """Train a network that maps `image` to the logits of `class`.
+
+    Args:
+        model: (B, C, H, W) in [-1, 1] -> logits (B, n_classes).
+        learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        classifier_loss: `binary_cross_entropy` on one-hot targets (the published recipe) or `cross_entropy`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        num_steps: int | None = None,
+        decay_start: int | None = None,
+        seed: int = 0,
+        classifier_loss: Literal["binary_cross_entropy", "cross_entropy"] = "binary_cross_entropy",
+    ) -> None:
+        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        self.classifier_loss = LOSSES[classifier_loss]
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss and accuracy of a batch."""
+        logits = self.model(batch["image"])
+        accuracy = (logits.argmax(1) == batch["class"]).float().mean()
+        return {"loss": self.classifier_loss(logits, batch["class"]), "accuracy": accuracy}
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        terms = self.terms(batch)
+        self.report(terms, "train")
+        return terms["loss"]
+
+    @torch.no_grad()
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        """Loss and accuracy on held-out images."""
+        self.report(self.terms(batch), "validation")
