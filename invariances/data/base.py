@@ -1,0 +1,132 @@
+"""What every data set is: examples that are dicts of tensors, made a batch at a time.
+
+Images leave here as float32 (C, H, W) in [-1, 1). A byte is dequantised, x = (byte + u) / 128 − 1 with
+u ~ U[0, 1) drawn for each pixel, so that a density on images stays bounded (Theis et al., "A note on the
+evaluation of generative models", ICLR 2016).
+"""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import Dataset
+
+from invariances.data.draws import Draws
+
+Batch = dict[str, Tensor]
+Labels = dict[str, Tensor]  # each (N,), int64
+Bytes = UInt8[np.ndarray, "examples channels height width"]
+
+
+def dequantise(
+    pixels: np.ndarray, draws: Draws, stream: str = "dequantisation"
+) -> Float32[Tensor, "batch channels height width"]:
+    """Bytes as numbers in [-1, 1): x = (pixels + u) / 128 − 1 with u ~ U[0, 1).
+
+    Args:
+        pixels: bytes, or numbers in [0, 255], (B, C, H, W).
+        draws: of these B examples.
+        stream: name of this noise among the example's draws.
+    """
+    out = draws.noise(stream, pixels[0].size).reshape(pixels.shape)
+    out += pixels
+    out *= np.float32(1 / 128)
+    out -= 1
+    return torch.from_numpy(out)
+
+
+def resize(
+    images: Bytes, size: int, chunk: int = 4096
+) -> UInt8[np.ndarray, "examples channels {size} {size}"]:
+    """Square images at another size, bilinear with antialias; they are returned as they are if it fits."""
+    if images.shape[-2:] == (size, size):
+        return images
+    out = np.empty((*images.shape[:2], size, size), dtype=np.uint8)
+    for start in range(0, len(images), chunk):
+        part = torch.from_numpy(images[start : start + chunk])
+        out[start : start + chunk] = interpolate(part, (size, size), mode="bilinear", antialias=True).numpy()
+    return out
+
+
+class BatchedDataset(Dataset[Batch], ABC):
+    """A map-style data set that makes whole batches by array operations.
+
+    A subclass implements `make`. `data[i]` is one example, a dict of tensors; `data.__getitems__(indices)`
+    is a batch, the same dict with a leading dimension: `DataLoader(data, batch_size=25, collate_fn=dict)`.
+    Whatever is random in an example is a function of (seed, epoch, index): the same alone or in any batch,
+    in any worker and in any run; another in every epoch.
+
+    Args:
+        n: number of examples.
+        labels: name -> whole array (n,), int64; read without decoding an image.
+        seed: of the random draws; `None` fixes them, so that each example is the same bytes for ever.
+    """
+
+    def __init__(self, n: int, labels: Labels, seed: int | None) -> None:
+        for name, values in labels.items():
+            if values.shape != (n,):
+                raise ValueError(f"label {name!r} has shape {tuple(values.shape)}; {n} examples want ({n},)")
+        self._n = n
+        self.labels = labels
+        self.seed = seed
+        # In shared memory, so that workers that outlive an epoch see the next one begin.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that random draws belong to."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew for this epoch; a fixed data set stays as it is."""
+        if self.seed is not None:
+            self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: SupportsIndex) -> Batch:
+        return {key: values[0] for key, values in self.__getitems__([operator.index(i)]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        index = np.asarray(indices, dtype=np.int64)
+        outside = index[(index < -self._n) | (index >= self._n)]
+        if outside.size:
+            raise IndexError(f"index {outside[0]} is outside {type(self).__name__} of {self._n} examples")
+        index = index % max(self._n, 1)
+        return self.make(index, Draws(self.seed or 0, self.epoch, index))
+
+    @abstractmethod
+    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+        """The examples at `index`, as one dict of tensors with a leading dimension (B, …)."""
+
+    def labels_at(self, index: Int64[np.ndarray, " batch"]) -> Batch:
+        """Every label of the examples at `index`."""
+        where = torch.from_numpy(index)
+        return {name: values[where] for name, values in self.labels.items()}
+
+
+class ImageSet(BatchedDataset):
+    """Images held as bytes, in memory or in a memory-mapped file, and their labels.
+
+    An example has `image` (C, H, W), float32 in [-1, 1), and every label, int64.
+
+    Args:
+        images: uint8, (N, C, H, W).
+        labels: name -> (N,), int64.
+        seed: of the dequantisation noise; `None` fixes it.
+    """
+
+    def __init__(self, images: Bytes, labels: Labels, seed: int | None) -> None:
+        super().__init__(len(images), labels, seed)
+        self.images = images
+
+    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+        """`image` and the labels."""
+        return {"image": dequantise(self.images[index], draws), **self.labels_at(index)}
