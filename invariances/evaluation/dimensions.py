@@ -1,0 +1,129 @@
+"""How many of a code's dimensions each factor takes."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+Codes = Float[Tensor, "batch channels"] | Float[Tensor, "batch channels 1 1"]
+
+
+def estimate_dimensions(
+    factor: Int[Tensor, " batch"], example1: Codes, example2: Codes, n_factors: int
+) -> tuple[list[int], list[float]]:
+    """Estimate the sizes of factors in a code from pairs of examples that share one factor.
+
+        s_F = Σ_c E_F[(a − m_F)(b − m_F)] / Σ_c Var,      sizes = ⌊softmax(s)·N⌋
+
+    E_F is the mean over the pairs (a, b) that share factor F, m_F their mean code; Var is the variance of channel c over
+    all examples. A factor scores near 1 if codes of its pairs agree in all channels and near 0 if they agree in none.
+    The residual, the last factor, scores 1 and takes what rounding leaves of the N channels.
+
+    Args:
+        factor: index of the factor that a pair shares, in [0, n_factors - 2].
+        example1: codes a of the first examples.
+        example2: codes b of the second examples.
+        n_factors: number of factors, with the residual.
+
+    Returns:
+        The sizes, whose sum is N, and the scores; the residual is last.
+
+    Raises:
+        ValueError: see `DimensionEstimator`.
+
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network, section 3 (released code).
+
+    >>> shared = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    >>> own = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
+    >>> estimate_dimensions(torch.zeros(4, dtype=torch.long), shared + own, shared - own, n_factors=2)
+    ([0, 2], [0.0, 1.0])
+    """
+    estimator = DimensionEstimator(n_factors)
+    estimator.update(factor, example1, example2)
+    return estimator.compute()
+
+
+class DimensionEstimator:
+    """`estimate_dimensions` for data that comes in batches; memory does not grow with their number.
+
+    Args:
+        n_factors: number of factors, with the residual.
+
+    Raises:
+        ValueError: `n_factors` is under 2.
+
+    >>> estimator = DimensionEstimator(n_factors=2)
+    >>> for _ in range(3):
+    ...     codes = torch.randn(4, 8)
+    ...     estimator.update(torch.zeros(4, dtype=torch.long), codes, codes)
+    >>> estimator.compute()[0]
+    [4, 4]
+    """
+
+    def __init__(self, n_factors: int) -> None:
+        if n_factors < 2:
+            raise ValueError(f"n_factors is {n_factors}, but at least 2 are needed: one factor and the residual")
+        self.n_factors = n_factors
+        self._counts = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # pairs of each factor
+        self._sums = torch.zeros(n_factors - 1, 0, dtype=torch.float64)  # Σ (a + b), (factors, channels)
+        self._products = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # Σ a·b
+        self._squares = torch.zeros((), dtype=torch.float64)  # Σ ‖a‖² + ‖b‖², all factors
+
+    def update(self, factor: Int[Tensor, " batch"], example1: Codes, example2: Codes) -> None:
+        """Take in a batch of pairs, arguments as in `estimate_dimensions`.
+
+        Raises:
+            ValueError: a factor is the residual or out of range, shapes do not fit, or a code is not finite.
+        """
+        a, b = (_flatten(codes) for codes in (example1, example2))
+        self._check(factor, a, b)
+        pairs = F.one_hot(factor.cpu().long(), self.n_factors - 1).double().T  # (factors, batch)
+        self._counts += pairs.sum(1, keepdim=True)
+        self._sums = pairs @ (a + b) + (self._sums if self._sums.numel() else 0)
+        self._products += pairs @ (a * b).sum(1, keepdim=True)
+        self._squares += a.square().sum() + b.square().sum()
+
+    def compute(self) -> tuple[list[int], list[float]]:
+        """Give sizes and scores of what was taken in so far.
+
+        Raises:
+            ValueError: a factor has no pair, or all codes are equal.
+        """
+        if empty := [index for index, count in enumerate(self._counts) if not count]:
+            raise ValueError(f"no pair shares factor {empty[0]}, so its size cannot be estimated")
+        n_channels = self._sums.shape[1]
+        scores = [*self._scores().tolist(), 1.0]
+        shares = torch.tensor(scores, dtype=torch.float64).softmax(0)
+        sizes = [int(share * n_channels) for share in shares[:-1]]
+        return [*sizes, n_channels - sum(sizes)], scores
+
+    def _scores(self) -> Tensor:
+        """Compute Cov_F / Var for each factor: (factors,)."""
+        means = self._sums / (2 * self._counts)
+        covariances = self._products[:, 0] / self._counts[:, 0] - means.square().sum(1)
+        n_examples = 2 * self._counts.sum()
+        variance = self._squares / n_examples - (self._sums.sum(0) / n_examples).square().sum()
+        if variance <= 1e-12 * self._squares / n_examples:  # what rounding leaves of equal codes
+            raise ValueError("all codes are equal, so no factor can be seen in them")
+        return covariances / variance
+
+    def _check(self, factor: Tensor, a: Tensor, b: Tensor) -> None:
+        """Refuse what would give a wrong estimate."""
+        last = self.n_factors - 2
+        if wrong := [index for index in factor.tolist() if not 0 <= index <= last]:
+            kind = "the residual" if wrong[0] == last + 1 else "out of range"
+            raise ValueError(f"a pair shares factor {wrong[0]}, which is {kind}; factors of pairs are 0 to {last}")
+        if not len(factor) == len(a) == len(b) or a.shape != b.shape:
+            shapes = tuple(factor.shape), tuple(a.shape), tuple(b.shape)
+            raise ValueError(f"factor, example1 and example2 have shapes that do not fit: {shapes}")
+        if self._sums.numel() and self._sums.shape[1] != a.shape[1]:
+            raise ValueError(f"codes have {a.shape[1]} channels, but those before had {self._sums.shape[1]}")
+        if not (a.isfinite().all() and b.isfinite().all()):
+            raise ValueError("a code is not finite")
+
+
+def _flatten(codes: Tensor) -> Tensor:
+    """Bring codes (B, C, 1, 1) or (B, C) to (B, C), in double precision."""
+    if codes.ndim not in (2, 4) or codes.shape[2:].numel() != 1:
+        raise ValueError(f"codes must be (B, C) or (B, C, 1, 1), got {tuple(codes.shape)}")
+    return codes.detach().flatten(1).cpu().double()

@@ -1,0 +1,92 @@
+"""The discriminator that judges patches of an image."""
+
+from itertools import pairwise
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN: one logit for every patch of the image, high where it looks real.
+
+    `num_layers` 4×4 convolutions of stride 2 and one of stride 1, with width · min(2^s, 8) channels at scale s,
+    normalised (all but the first) and followed by LeakyReLU 0.2; a last 4×4 convolution gives the logits. Weights are
+    drawn from N(0, 0.02), the scales of batch normalisation from N(1, 0.02); biases are 0.
+
+    Args:
+        in_channels: channels of the image.
+        num_layers: number of convolutions of stride 2. Images need at least `min_size` = 3 · 2^num_layers pixels a side.
+        width: channels after the first convolution.
+        norm: "batch", or "spectral" to normalise the weights of every convolution in place of the activations.
+
+    The state dict has the names of the released checkpoints (`main.0.weight` …).
+    Source: Isola et al. 2017, Image-to-image translation with conditional adversarial networks, section 3.2.2;
+    Miyato et al. 2018, Spectral normalization for generative adversarial networks.
+
+    >>> import torch
+    >>> PatchDiscriminator(in_channels=1)(torch.zeros(2, 1, 32, 32)).shape
+    torch.Size([2, 1, 2, 2])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_layers: int = 3,
+        width: int = 64,
+        norm: Literal["batch", "spectral"] = "batch",
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}, but a discriminator needs at least 1")
+        self.in_channels = in_channels
+        self.min_size = 3 * 2**num_layers
+        channels = [width * min(2**scale, 8) for scale in range(num_layers + 1)]
+        layers = [*_block(in_channels, channels[0], 2, batch_norm=False)]
+        for scale, (before, after) in enumerate(pairwise(channels), start=1):
+            layers += _block(before, after, stride=2 if scale < num_layers else 1, batch_norm=norm == "batch")
+        layers.append(nn.Conv2d(channels[-1], 1, 4, padding=1))
+        self.main = nn.Sequential(*layers).apply(_initialise)
+        if norm == "spectral":
+            self.main.apply(_normalise_spectrally)
+
+    def forward(
+        self, image: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch 1 patch_rows patch_columns"]:
+        """Map images in [-1, 1] to one logit per patch.
+
+        Raises:
+            ValueError: the image has other channels than `in_channels`, or a side shorter than `min_size`.
+        """
+        channels, height, width = image.shape[1:]
+        if channels != self.in_channels:
+            raise ValueError(f"discriminator for {self.in_channels} channels got images with {channels}")
+        if min(height, width) < self.min_size:
+            raise ValueError(
+                f"discriminator got images of {height}×{width} pixels, but its layers need at least {self.min_size} "
+                f"a side; use fewer layers or larger images"
+            )
+        return self.main(image)
+
+
+def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool) -> list[nn.Module]:
+    """Give convolution, normalisation if any, and activation; a bias before batch normalisation would be lost."""
+    wants_bias = not batch_norm
+    convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=wants_bias)
+    norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
+    return [convolution, *norm, nn.LeakyReLU(0.2, inplace=True)]
+
+
+def _initialise(module: nn.Module) -> None:
+    """Draw weights from N(0, 0.02), batch normalisation's scales from N(1, 0.02); set biases to 0."""
+    if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 0.0 if isinstance(module, nn.Conv2d) else 1.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _normalise_spectrally(module: nn.Module) -> None:
+    """Divide a convolution's weight by its largest singular value, from here on."""
+    if isinstance(module, nn.Conv2d):
+        spectral_norm(module)

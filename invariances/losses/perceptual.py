@@ -1,0 +1,165 @@
+"""Distances between images in the features of a network."""
+
+import difflib
+import math
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+from torchvision.models import VGG16_Weights
+
+from invariances.errors import UserError
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance: weighted squared differences of normalised VGG16 features.
+
+    torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on first use
+    and kept in torch's folder of checkpoints. One-channel images are repeated to three channels. Images under 16
+    pixels a side would vanish in VGG's pooling: their pixels are repeated until they have 16.
+
+    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, section 3.
+
+    Raises:
+        UserError: the backbone is neither there nor downloadable, or its file is damaged.
+    """
+
+    min_size = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        _check_backbone()
+        self.network = LearnedPerceptualImagePatchSimilarity(net_type="vgg").net
+
+    def forward(
+        self,
+        image1: Float[Tensor, "batch channels height width"],
+        image2: Float[Tensor, "batch channels height width"],
+    ) -> Float[Tensor, " batch"]:
+        """Distance ≥ 0 of each pair of images in [-1, 1]; 0 for equal images."""
+        return self.network(self._prepare(image1), self._prepare(image2)).flatten()
+
+    def _prepare(self, image: Tensor) -> Tensor:
+        """Make three channels and at least `min_size` pixels a side."""
+        channels, height, width = image.shape[1:]
+        if channels not in (1, 3):
+            raise ValueError(f"LPIPS compares images of 1 or 3 channels, got {channels}")
+        if min(height, width) < self.min_size:
+            image = F.interpolate(image, scale_factor=math.ceil(self.min_size / min(height, width)))
+        return image.expand(-1, 3, -1, -1)
+
+
+class FeatureDistance(nn.Module):
+    """Distance in the features of any network, for images that VGG was not made for.
+
+    The sum over the layers of mean_space Σ_channels (φ(x) − φ(y))², where φ is a layer's output divided by its norm over
+    the channels: LPIPS without learned weights. Each layer gives a value in [0, 4].
+
+    Args:
+        network: takes images (B, C, H, W) in [-1, 1].
+        layers: names of modules in it (as in `network.named_modules()`) that give tensors (B, C) or (B, C, …).
+
+    Raises:
+        ValueError: no layer is named, or one that the network does not have.
+
+    >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+    >>> image = torch.zeros(2, 1, 8, 8)
+    >>> FeatureDistance(network, ["0", "3"])(image, image)
+    tensor([0., 0.], grad_fn=<AddBackward0>)
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = [layers] if isinstance(layers, str) else list(layers)
+        if not self.layers:
+            raise ValueError("layers is empty, but at least one layer must be named")
+        for name in self.layers:
+            _check_layer(network, name)
+
+    def forward(
+        self,
+        image1: Float[Tensor, "batch channels height width"],
+        image2: Float[Tensor, "batch channels height width"],
+    ) -> Float[Tensor, " batch"]:
+        """Distance ≥ 0 of each pair of images; 0 for equal images."""
+        pairs = zip(self._features(image1), self._features(image2), strict=True)
+        return torch.stack([(a - b).square().sum(1).mean(1) for a, b in pairs]).sum(0)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        """Run the network; normalise what the layers put out, each as (B, C, positions)."""
+        seen: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            for name in self.layers:
+                hooks.enter_context(self.network.get_submodule(name).register_forward_hook(_keep(seen, name)))
+            self.network(image)
+        if missing := [name for name in self.layers if name not in seen]:
+            raise ValueError(f"layers {missing} are never called by {type(self.network).__name__}")
+        return [_normalise(seen[name]) for name in self.layers]
+
+
+def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Module:
+    """Give the distance that a config or a user names: a module (image1, image2) -> (B,).
+
+    Args:
+        choice: "lpips"; or {"checkpoint": network, "layers": [names]} for `FeatureDistance`; or such a module itself.
+
+    Raises:
+        ValueError: `choice` is none of these.
+    """
+    if isinstance(choice, nn.Module):
+        return choice
+    if choice == "lpips":
+        return LPIPS()
+    if isinstance(choice, Mapping) and set(choice) == {"checkpoint", "layers"}:
+        if not isinstance(choice["checkpoint"], nn.Module):
+            raise ValueError(f"perceptual needs a loaded network as checkpoint, got {choice['checkpoint']!r}")
+        return FeatureDistance(choice["checkpoint"], choice["layers"])
+    raise ValueError(f'perceptual is "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
+
+
+def _check_backbone() -> None:
+    """Download VGG16 if need be and read it safely, before torchmetrics loads the same file."""
+    weights = VGG16_Weights.IMAGENET1K_V1
+    try:
+        weights.get_state_dict(check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        file = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"LPIPS needs the VGG16 weights {file}, which could not be read or downloaded ({reason}): put "
+            f"{weights.url} there, or set Loss/perceptual_weight: 0, or compare in the features of a classifier of "
+            f"yours with Loss/perceptual: {{checkpoint: …, layers: […]}}"
+        ) from error
+
+
+def _check_layer(network: nn.Module, name: str) -> None:
+    """Refuse a layer that the network does not have, naming the nearest."""
+    names = [known for known, _ in network.named_modules() if known]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1) or names
+        raise ValueError(f"{type(network).__name__} has no layer {name!r}; did you mean {' or '.join(near)}?")
+
+
+def _keep(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    """Make a forward hook that stores a copy: a later in-place activation would overwrite the output itself."""
+
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim < 2:
+            raise ValueError(f"layer {name!r} gives no tensor (B, C, …) to compare but {type(output).__name__}")
+        seen[name] = output.clone()
+
+    return hook
+
+
+def _normalise(features: Tensor) -> Tensor:
+    """Divide by the norm over the channels, at each position: (B, C, …) -> (B, C, positions)."""
+    features = features.reshape(*features.shape[:2], -1)
+    return features / (features.square().sum(1, keepdim=True) + 1e-8).sqrt()
