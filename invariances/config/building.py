@@ -1,0 +1,147 @@
+"""Objects from the sections of a config."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from invariances.config.classes import hint, locate, parameters
+from invariances.config.keys import OBJECTS
+from invariances.errors import UserError
+
+# What the class under a key has to be. A config may come from a stranger: without this, it could have any
+# class of any installed module called with arguments of its choice.
+BASES = {
+    "model": "torch.nn.Module",
+    "loss": "torch.nn.Module",
+    "iterator": "pytorch_lightning.LightningModule",
+}
+
+
+@contextmanager
+def named(section: str) -> Iterator[None]:
+    """Put the section's name before what a constructor refuses.
+
+    Raises:
+        UserError: in place of a ValueError or TypeError.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{section}: {error}") from error
+
+
+def locate_part(config: Mapping[str, Any], name: str) -> type:
+    """The class under `model`, `loss` or `iterator`."""
+    return locate(config.get(name), name, BASES[name])
+
+
+def section_of(config: Mapping[str, Any], name: str) -> str:
+    """Where the arguments of `model` (Transformer if the config has it, or Model) or `loss` (Loss) stand."""
+    if name == "model":
+        return "Transformer" if "Transformer" in config else "Model"
+    return name.capitalize()
+
+
+def build(config: Mapping[str, Any], name: str) -> Any:
+    """The `model` or `loss` of a config, with the arguments of its section.
+
+    Raises:
+        UserError: the class cannot be found, or its constructor refuses the arguments.
+    """
+    cls, section = locate_part(config, name), section_of(config, name)
+    with named(section):
+        return cls(**config.get(section) or {})
+
+
+def build_model(config: Mapping[str, Any]) -> Any:
+    """`model` with the arguments in `Model` or `Transformer`."""
+    return build(config, "model")
+
+
+def build_loss(config: Mapping[str, Any]) -> Any:
+    """`loss` with the arguments in `Loss`."""
+    return build(config, "loss")
+
+
+def class_and_arguments(spec: Any) -> tuple[Any, Any]:
+    """Both parts of a dotted class, or of `{class: dotted, argument: value}`."""
+    if not isinstance(spec, Mapping):
+        return spec, {}
+    return spec.get("class"), {name: value for name, value in spec.items() if name != "class"}
+
+
+def locate_dataset(path: Any, split: str) -> type:
+    """The class of a data set: map-style, that is, with `__len__` and `__getitem__`."""
+    key = f"datasets/{split}"
+    cls = locate(path, key)
+    if not all(hasattr(cls, method) for method in ("__len__", "__getitem__")) or issubclass(cls, Mapping):
+        raise UserError(f"{key}: {path} is no data set; wanted a class with __len__ and __getitem__(index)")
+    return cls
+
+
+def build_dataset(config: Mapping[str, Any], split: str) -> Any:
+    """The data set of a split, with the run's seed if its constructor takes one and none is given."""
+    path, arguments = class_and_arguments(config["datasets"][split])
+    cls = locate_dataset(path, split)
+    if "seed" in parameters(cls)[0] and "seed" in config:
+        arguments = {"seed": config["seed"]} | arguments
+    with named(f"datasets/{split}"):
+        return cls(**arguments)
+
+
+def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluations that are switched on, by name; `fid` at the top level counts as `evaluation/fid`."""
+    specs = dict(config.get("evaluation") or {})
+    if config.get("fid") is not None:
+        specs["fid"] = config["fid"]
+    return {name: spec for name, spec in specs.items() if spec is not None}
+
+
+def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
+    """The class of an evaluation: registered under its name, or given as `class`."""
+    from invariances.evaluation import EVALUATIONS  # imported late: plotting comes along
+
+    key = f"evaluation/{name}"
+    if "class" in spec:
+        return locate(spec["class"], key, "invariances.evaluation.Evaluation")
+    if name not in EVALUATIONS:
+        raise UserError(f"{key}: unknown evaluation{hint(name, EVALUATIONS)}, or name its `class`")
+    return EVALUATIONS[name]
+
+
+def build_evaluations(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluations of a config, by name."""
+    built = {}
+    for name, spec in evaluation_specs(config).items():
+        cls = locate_evaluation(name, spec)
+        with named(f"evaluation/{name}"):
+            built[name] = cls(**class_and_arguments(spec)[1])
+    return built
+
+
+def takes(config: Mapping[str, Any], name: str) -> bool:
+    """Whether the iterator's constructor has an argument of this name."""
+    return name in parameters(locate_part(config, "iterator"))[0]
+
+
+def learning_rate(config: Mapping[str, Any]) -> float:
+    """`learning_rate`, or `base_learning_rate` × `batch_size`; 0 if an evaluation's config has neither."""
+    if "learning_rate" in config:
+        return float(config["learning_rate"])
+    return float(config.get("base_learning_rate", 0) * config["batch_size"])
+
+
+def iterator_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The iterator's arguments that stand at the top level, and the learning rate; no objects."""
+    accepted, _ = parameters(locate_part(config, "iterator"))
+    arguments = {name: config[name] for name in accepted if name in config and name not in OBJECTS}
+    if "learning_rate" in accepted:
+        arguments["learning_rate"] = learning_rate(config)
+    return arguments
+
+
+def build_iterator(config: Mapping[str, Any], **arguments: Any) -> Any:
+    """The iterator, from `iterator_arguments` and its objects."""
+    cls = locate_part(config, "iterator")
+    with named("iterator"):
+        return cls(**arguments)

@@ -1,0 +1,228 @@
+"""Classes that a config names: finding them, and comparing arguments with what their constructors take."""
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from types import ModuleType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from invariances.config.reading import nearest
+from invariances.errors import UserError
+
+try:
+    from invariances.legacy import ALIASES
+except ImportError:
+    ALIASES = {}
+
+_WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with a decimal point"}
+
+
+def locate(path: Any, key: str, base: str | None = None) -> type:
+    """The class at a dotted path, such as `invariances.models.Autoencoder`.
+
+    Modules in the current folder are found too. Importing the module is all that happens.
+
+    Args:
+        path: dotted path; names of the older projects resolve through `invariances.legacy.ALIASES`.
+        key: where the path stands in the config, for messages.
+        base: dotted path of the class that it has to be a kind of.
+
+    Raises:
+        UserError: no such module, no such name in it, not a class, not a kind of `base`, or the import failed
+            inside the module.
+    """
+    parts = path.split(".") if isinstance(path, str) else []
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise UserError(f"{key}: {path!r} is no dotted class path; wanted one such as package.module.Class")
+    module_path, _, name = ALIASES.get(path, path).rpartition(".")
+    module = _import(module_path, key)
+    if not hasattr(module, name):
+        classes = [n for n, value in vars(module).items() if isinstance(value, type) and n[0] != "_"]
+        raise UserError(f"{key}: module {module_path} has no {name}{hint(name, classes)}")
+    found = getattr(module, name)
+    if not isinstance(found, type):
+        raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; wanted a class")
+    if base is not None and not issubclass(found, locate(base, key)):
+        raise UserError(f"{key}: {path} is not {_article(base)}; wanted a class that is one")
+    return found
+
+
+def _import(path: str, key: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a file here never stands in for an installed module
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(path)
+    except (Exception, SystemExit) as error:  # a user's module may raise anything; the cause is told below
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent is not None and f"{path}.".startswith(f"{absent}."):
+            raise UserError(f"{key}: no module named {absent}{hint(absent, _siblings(absent))}") from error
+        raise UserError(f"{key}: importing {path} failed: {_cause(error)}") from error
+
+
+def _siblings(path: str) -> list[str]:
+    """Modules that stand where `path` was looked for."""
+    parent, dot, _ = path.rpartition(".")
+    places = getattr(sys.modules.get(parent), "__path__", []) if dot else None
+    return [parent + dot + module.name for module in pkgutil.iter_modules(places)]
+
+
+def _cause(error: BaseException) -> str:
+    """The first error of a chain, with the file and line it comes from."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    return f"{message} ({frames[-1].filename}, line {frames[-1].lineno})"
+
+
+def hint(name: Any, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of a few."""
+    near = nearest(name, known)
+    if near:
+        return f"; did you mean {near}?"
+    return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= 30 else ""
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
+    """What a constructor takes, by name, and whether it takes any other name too.
+
+    A constructor with `**kwargs` hands them to its base class, so those parameters count as well.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        own = _signature(base.__init__)  # type: ignore[misc]
+        found = {p.name: p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            return found, False
+    return found, any("__init__" in vars(base) for base in cls.__mro__[:-1])
+
+
+def _signature(function: Any) -> list[inspect.Parameter]:
+    """Parameters without `self`; annotations that cannot be resolved are left out."""
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # a name imported for type checking alone
+        hints = {}
+    listed = list(inspect.signature(function).parameters.values())[1:]
+    return [p.replace(annotation=hints.get(p.name, p.empty)) for p in listed]
+
+
+def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with a constructor's arguments: unknown, missing, of the wrong kind.
+
+    Args:
+        cls: the class.
+        arguments: the config's section, a mapping.
+        section: its name, for messages; empty at the top level.
+        given: parameters that come from elsewhere, and may not stand in the section.
+    """
+    if not isinstance(arguments, Mapping):
+        yield f"{section}: {show(arguments)}; wanted a mapping, the arguments of {cls.__name__}"
+        return
+    takes, anything = parameters(cls)
+    prefix = f"{section}/" if section else ""
+    free = {name: p for name, p in takes.items() if name not in given}
+    for name, value in arguments.items():
+        if name in free and not fits(value, free[name].annotation):
+            yield f"{prefix}{name}: {show(value)}; wanted {describe(free[name].annotation)}"
+        elif name not in free and (name in given or not anything):
+            yield f"{prefix}{name}: unknown argument of {cls.__name__}{hint(name, free)}"
+    for name, parameter in free.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            wanted = describe(parameter.annotation)
+            yield f"{prefix}{name}: missing; {cls.__name__} needs it" + (f", {wanted}" if wanted else "")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value read from YAML is of the kind that an annotation asks for.
+
+    A whole number is a number; true and false are no numbers; a list may fill a tuple.
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in (Any, inspect.Parameter.empty):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is Literal:
+        return any(value == option and type(value) is type(option) for option in inner)
+    if annotation in (int, float) or annotation is bool:
+        return type(value) in {int: (int,), float: (int, float), bool: (bool,)}[annotation]
+    if annotation in (None, type(None)):
+        return value is None
+    kind = origin or annotation
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return True  # left to the constructor
+    if issubclass(kind, os.PathLike):
+        return isinstance(value, str)
+    if isinstance(value, str):  # text is a sequence too, but never what a list of things asks for
+        return kind in (str, object)
+    if issubclass(kind, tuple):
+        return isinstance(value, list) and _tuple_fits(value, inner)
+    return isinstance(value, kind) and _inside_fits(value, inner)
+
+
+def _tuple_fits(value: list[Any], inner: tuple[Any, ...]) -> bool:
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return _inside_fits(value, inner[:1])
+    return not inner or (len(value) == len(inner) and all(map(fits, value, inner)))
+
+
+def _inside_fits(value: Any, inner: tuple[Any, ...]) -> bool:
+    """Whether the items of a list, or the keys and values of a mapping, fit."""
+    if isinstance(value, list) and len(inner) == 1:
+        return all(fits(item, inner[0]) for item in value)
+    if isinstance(value, dict) and len(inner) == 2:
+        return all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
+    return True
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words, such as `a whole number or null`."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in (Any, inspect.Parameter.empty):
+        return ""
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(option) for option in inner))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if annotation is type(None):
+        return "null"
+    kind = origin or annotation
+    if not isinstance(kind, type) or kind in _WANTED:
+        return _WANTED.get(kind, str(kind))
+    if issubclass(kind, os.PathLike):
+        return "a path"
+    if issubclass(kind, Mapping):
+        return "a mapping"
+    if issubclass(kind, Collection):
+        return "a list" + (f" of {_plural(describe(inner[0]))}" if inner else "")
+    return kind.__name__
+
+
+def _plural(words: str) -> str:
+    return words.removeprefix("a ") + "s" if words.endswith("number") else words
+
+
+def show(value: Any) -> str:
+    """A value and its kind, as messages show them: `25.0 is a number with a decimal point`."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    kind = _FOUND.get(type(value))
+    return f"{text} is {kind}" if kind else f"got {text}"

@@ -1,0 +1,210 @@
+"""YAML files and overrides from the command line become one plain dict."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from invariances.config.keys import PAIRS
+from invariances.errors import UserError
+
+_CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+_LOOSE = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "value")}
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$|0o[0-7]+$|0x[0-9a-fA-F]+$")
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$"
+    r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"
+    r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loading with the numbers of YAML 1.2: 1e-4 is one; 010, 1:30 and dates are text."""
+
+    yaml_constructors = {  # noqa: RUF012 (the base class's own attribute)
+        tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _CORE
+    }
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [rule for rule in rules if rule[0] not in _LOOSE]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        """Refuse an alias to a node that is not finished: it holds itself."""
+        mark = self.peek_event().start_mark
+        node = super().compose_node(parent, index)
+        if node.end_mark is None:
+            raise yaml.MarkedYAMLError(problem="the alias stands inside what it refers to", problem_mark=mark)
+        return node
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Refuse a repeated key; plain YAML would keep the last one without a word."""
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            first = seen.setdefault((key.tag, str(key.value)), key)
+            if first is not key:
+                lines = f"lines {first.start_mark.line + 1} and {key.start_mark.line + 1}"
+                problem = f"{key.value} is given twice, on {lines}; keep one of them"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return node
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that our loader, or a YAML 1.1 loader, would read as something else."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: _Loader.yaml_implicit_resolvers.get(first, []) + rules
+        for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a shared block out each time."""
+        return True
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """The config as YAML text that `read` reads back unchanged."""
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def parse(text: str, name: str) -> Any:
+    """The value of a YAML text.
+
+    Args:
+        text: one YAML document.
+        name: where the text comes from, for messages: a file, or `--Section/key`.
+
+    Raises:
+        UserError: `name:line:column: one sentence`.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise UserError(f"{place}: {_sentence(error)}") from error
+    except yaml.reader.ReaderError as error:
+        place = _place(text, error.position)
+        character = repr(chr(error.character))
+        raise UserError(f"{name}:{place}: the character {character} is not allowed in YAML") from error
+    except RecursionError as error:
+        raise UserError(f"{name}: the blocks are nested too deeply") from error
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or error.context or "is not YAML"
+    if "'\\t'" in problem:
+        return "a tab stands where YAML allows only spaces; indent with spaces"
+    return problem
+
+
+def _place(text: str, position: int) -> str:
+    before = text[:position]
+    return f"{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """One YAML file as a dict.
+
+    Raises:
+        UserError: no such file, a folder, not UTF-8, not YAML, empty, or no `key: value` at the top level.
+    """
+    config = parse(_text(Path(path)), str(path))
+    if config is None:
+        raise UserError(f"{path}:1:1: the file is empty; wanted lines such as `batch_size: 25`")
+    if not isinstance(config, dict):
+        kind = "a list" if isinstance(config, list) else f"the single value {config!r}"
+        raise UserError(f"{path}:1:1: holds {kind} at the top level; wanted lines such as `batch_size: 25`")
+    return config
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a YAML file in it")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file{_nearest_file(path)}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise UserError(f"{path}:{line}:{column}: is not UTF-8 text; save the file as UTF-8") from error
+
+
+def _nearest_file(path: Path) -> str:
+    siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    near = nearest(path.name, siblings)
+    return f"; did you mean {path.with_name(near)}?" if near else "; give the path of a YAML file"
+
+
+def nearest(name: Any, known: Iterable[str]) -> str | None:
+    """The known name that is most like `name`, if any is near."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[close[0]] if close else None
+
+
+def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
+
+    A mapping laid over a text keeps the text as its `class`, so that `train: a.Class` and
+    `train: {size: 64}` give `train: {class: a.Class, size: 64}`.
+    """
+    merged = dict(base)
+    for key, value in layer.items():
+        old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, dict):
+            old = {"class": old}
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(path: str, text: str) -> dict[str, Any]:
+    parts = path.split("/")
+    if not all(parts):
+        raise UserError(f"--{path}: an empty name between the slashes; wanted --Section/key VALUE")
+    value = parse(text, f"--{path}")
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def read(
+    paths: Iterable[str | Path],
+    overrides: Mapping[str, str] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Merge YAML files deeply, left to right, then the overrides.
+
+    Where a later layer gives one of two spellings of a setting (num_steps, num_epochs; learning_rate,
+    base_learning_rate), the other one of the earlier layers is dropped.
+
+    Args:
+        paths: YAML files.
+        overrides: `Section/key` -> YAML text of the value, such as `{"Model/n_classes": "10"}`.
+        base: a config that all of these are laid over.
+
+    Raises:
+        UserError: a file or value that cannot be read.
+    """
+    layers = [read_file(path) for path in paths]
+    layers += [_override(path, text) for path, text in (overrides or {}).items()]
+    config = dict(base or {})
+    for layer in layers:
+        for one, other in (*PAIRS, *(pair[::-1] for pair in PAIRS)):
+            if layer.get(one) is not None and other not in layer:
+                config.pop(other, None)
+        config = merge(config, layer)
+    return config
