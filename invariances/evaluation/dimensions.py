@@ -15,9 +15,11 @@ def estimate_dimensions(
 
         s_F = Σ_c E_F[(a − m_F)(b − m_F)] / Σ_c Var,      sizes = ⌊softmax(s)·N⌋
 
-    E_F is the mean over the pairs (a, b) that share factor F, m_F their mean code; Var is the variance of channel c over
-    all examples. A factor scores near 1 if codes of its pairs agree in all channels and near 0 if they agree in none.
-    The residual, the last factor, scores 1 and takes what rounding leaves of the N channels.
+    E_F is the mean over the pairs (a, b) that share factor F, m_F their mean code; Var is the variance of
+    channel c over all examples. A factor scores near 1 if the codes of its pairs agree in all channels, and
+    near 0 if they agree in none. The residual, the last factor, scores 1 and takes what rounding leaves of
+    the N channels. With K factors, a concept that the code ignores still gets about N / (1 + e (K − 1)) or
+    more.
 
     Args:
         factor: index of the factor that a pair shares, in [0, n_factors - 2].
@@ -31,7 +33,7 @@ def estimate_dimensions(
     Raises:
         ValueError: see `DimensionEstimator`.
 
-    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network, section 3 (released code).
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network, section 3.
 
     >>> shared = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     >>> own = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])
@@ -62,7 +64,7 @@ class DimensionEstimator:
 
     def __init__(self, n_factors: int) -> None:
         if n_factors < 2:
-            raise ValueError(f"n_factors is {n_factors}, but at least 2 are needed: one factor and the residual")
+            raise ValueError(f"n_factors is {n_factors}, but 2 are the least: one factor and the residual")
         self.n_factors = n_factors
         self._counts = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # pairs of each factor
         self._sums = torch.zeros(n_factors - 1, 0, dtype=torch.float64)  # Σ (a + b), (factors, channels)
@@ -112,7 +114,7 @@ class DimensionEstimator:
         last = self.n_factors - 2
         if wrong := [index for index in factor.tolist() if not 0 <= index <= last]:
             kind = "the residual" if wrong[0] == last + 1 else "out of range"
-            raise ValueError(f"a pair shares factor {wrong[0]}, which is {kind}; factors of pairs are 0 to {last}")
+            raise ValueError(f"a pair shares factor {wrong[0]}, which is {kind}; pairs may share 0 to {last}")
         if not len(factor) == len(a) == len(b) or a.shape != b.shape:
             shapes = tuple(factor.shape), tuple(a.shape), tuple(b.shape)
             raise ValueError(f"factor, example1 and example2 have shapes that do not fit: {shapes}")

@@ -35,9 +35,9 @@ class AutoencoderLoss(nn.Module):
         loss = nll + kl_weight·KL + λ·g                              g = −mean D(x̂)
         d    = ½ (mean softplus(−D(x)) + mean softplus(D(x̂)))       the discriminator's own loss
 
-    Everything is a mean over the batch; the perceptual distance d of an image counts at each of its pixels. With
-    `calibrate`, λ = ‖∇nll‖ / (‖∇g‖ + 1e-4) clamped to [0, 1e4], gradients with respect to the decoder's last weight:
-    both terms then pull equally hard.
+    Everything is a mean over the batch; the perceptual distance d of an image counts at each of its values.
+    With `calibrate`, λ = ‖∇nll‖ / (‖∇g‖ + 1e-4), clamped to [0, 1e4], with gradients with respect to the
+    decoder's last weight: both terms then pull equally hard.
 
     Args:
         disc_in_channels: channels of the images that the discriminator sees.
@@ -53,13 +53,14 @@ class AutoencoderLoss(nn.Module):
         disc_num_layers: number of the discriminator's convolutions of stride 2.
         disc_width: channels after its first convolution.
 
-    The log-variance `logvar` is learned with the autoencoder; the `discriminator` (or None) wants an optimiser of its
-    own. The perceptual network is in neither `parameters()` nor the state dict, and stays in eval mode.
+    The log-variance `logvar` is learned with the autoencoder; the `discriminator`, or None, wants an
+    optimiser of its own. The perceptual network is neither in `parameters()` nor in the state dict, and never
+    in training mode. Every method gives the loss and, detached, its terms by name: for the logs, and to tell
+    which one is not finite.
 
-    Every method gives the loss and, detached, its terms by name, to be logged and to name the term that is not finite.
-
-    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network (released code); the
-    calibration: Esser, Rombach and Ommer 2021, Taming transformers, eq. 7; the learned variance: Dai and Wipf 2019.
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network (released code);
+    for the calibration Esser, Rombach and Ommer 2021, Taming transformers, eq. 7; for the learned variance
+    Dai and Wipf 2019, Diagnosing and enhancing VAE models.
     """
 
     def __init__(
@@ -88,17 +89,18 @@ class AutoencoderLoss(nn.Module):
         self.pixel_loss = pixel_loss
         self.logvar = nn.Parameter(torch.tensor(float(logvar_init)))
         self.perceptual = Frozen(perceptual_distance(perceptual)) if perceptual_weight else None
-        self.discriminator = None
+        self.discriminator: PatchDiscriminator | None = None
         if disc_start is not None:
-            norm = "spectral" if spectral_norm else "batch"
-            self.discriminator = PatchDiscriminator(disc_in_channels, disc_num_layers, disc_width, norm)
+            self.discriminator = PatchDiscriminator(
+                disc_in_channels, disc_num_layers, disc_width, spectral_norm
+            )
 
     def adversarial(self, step: int) -> bool:
         """Tell whether the discriminator takes part at this step."""
         return self.disc_start is not None and step >= self.disc_start
 
     def negative_elbo(self, image: Image, reconstruction: Image, posterior: Posterior) -> tuple[Scalar, Logs]:
-        """Compute nll + kl_weight·KL: the loss without discriminator, comparable at all steps, for validation."""
+        """Compute nll + kl_weight·KL, without the discriminator: for validation, comparable at all steps."""
         nll, logs = self._nll(image, reconstruction)
         return self._add_kl(nll, posterior, logs)
 
@@ -118,9 +120,9 @@ class AutoencoderLoss(nn.Module):
             ValueError: shapes differ, or there is no gradient to calibrate with.
         """
         nll, logs = self._nll(image, reconstruction)
-        if not self.adversarial(step):
+        if self.discriminator is None or not self.adversarial(step):
             return self._add_kl(nll, posterior, logs)
-        g_loss = self._g_loss(reconstruction)
+        g_loss = _g_loss(self.discriminator, reconstruction)
         weight = torch.full_like(g_loss, self.discriminator_weight)
         if self.calibrate:
             nll, g_loss, weight = _calibrate(nll, g_loss, reconstruction, self.logvar, last_layer)
@@ -143,7 +145,7 @@ class AutoencoderLoss(nn.Module):
         return loss, {name: value.detach() for name, value in logs.items()}
 
     def _nll(self, image: Image, reconstruction: Image) -> tuple[Scalar, Logs]:
-        """Compute the negative log-likelihood, and its derivative by −s, which is 0 where s fits the error."""
+        """Compute the negative log-likelihood, and as `calibration` its slope in −s: 0 where s is best."""
         if image.shape != reconstruction.shape:
             raise ValueError(f"image {tuple(image.shape)} but reconstruction {tuple(reconstruction.shape)}")
         error = PIXEL_LOSSES[self.pixel_loss](image - reconstruction).flatten(1).mean(1)  # (B,)
@@ -163,20 +165,21 @@ class AutoencoderLoss(nn.Module):
         loss = loss + self.kl_weight * kl
         return loss, {**logs, "kl_loss": kl.detach(), "loss": loss.detach()}
 
-    def _g_loss(self, reconstruction: Image) -> Scalar:
-        """Compute −mean D(x̂), for which only x̂ learns."""
-        with _constant(self.discriminator) as discriminator:
-            return -discriminator(reconstruction).mean()
+
+def _g_loss(discriminator: nn.Module, reconstruction: Image) -> Scalar:
+    """Compute −mean D(x̂), for which only x̂ learns."""
+    with _constant(discriminator):
+        return -discriminator(reconstruction).mean()
 
 
 def _calibrate(
     nll: Scalar, g_loss: Scalar, reconstruction: Image, logvar: Scalar, last_layer: Tensor
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Give both losses again, and the weight of the second that makes their gradients at the last layer equal.
+    """Give both losses again, and the weight of the second that makes them pull equally at the last layer.
 
     The losses that come back have the same values and gradients, but these are already computed, up to the
-    reconstruction: discriminator and perceptual network are differentiated once, not once for the weight and again
-    for the step.
+    reconstruction: discriminator and perceptual network are differentiated once, not once for the weight and
+    again for the step.
     """
     if not reconstruction.requires_grad:
         raise ValueError("calibrate needs a reconstruction with gradients; use negative_elbo for validation")
@@ -190,20 +193,20 @@ def _calibrate(
 
 
 def _differentiated(loss: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace a loss by its tangent at the inputs, which has the same value and gradient; and give the first gradient."""
+    """Replace a loss by its tangent at the inputs, of equal value and gradients; give the first of these."""
     gradients = torch.autograd.grad(loss, inputs)
     changes = [(x - x.detach()).mul(g).sum() for x, g in zip(inputs, gradients, strict=True)]
     return loss.detach() + sum(changes), gradients[0]
 
 
 @contextmanager
-def _constant(module: nn.Module) -> Iterator[nn.Module]:
+def _constant(module: nn.Module) -> Iterator[None]:
     """Take a module's parameters out of the graphs that are built inside."""
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in learned:
             parameter.requires_grad_(False)
-        yield module
+        yield
     finally:
         for parameter in learned:
             parameter.requires_grad_(True)

@@ -1,28 +1,27 @@
 """The discriminator that judges patches of an image."""
 
 from itertools import pairwise
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrizations
 
 
 class PatchDiscriminator(nn.Module):
     """PatchGAN: one logit for every patch of the image, high where it looks real.
 
-    `num_layers` 4×4 convolutions of stride 2 and one of stride 1, with width · min(2^s, 8) channels at scale s,
-    normalised (all but the first) and followed by LeakyReLU 0.2; a last 4×4 convolution gives the logits. Weights are
-    drawn from N(0, 0.02), the scales of batch normalisation from N(1, 0.02); biases are 0.
+    `num_layers` 4×4 convolutions of stride 2 and one of stride 1, with width · min(2^s, 8) channels at scale
+    s, batch normalisation (not after the first) and LeakyReLU 0.2; a last 4×4 convolution gives the logits.
+    Weights are drawn from N(0, 0.02), the scales of batch normalisation from N(1, 0.02); biases are 0.
+    The state dict has the names of the released checkpoints (`main.0.weight` …).
 
     Args:
         in_channels: channels of the image.
-        num_layers: number of convolutions of stride 2. Images need at least `min_size` = 3 · 2^num_layers pixels a side.
+        num_layers: number of convolutions of stride 2; images need `min_size` = 3·2^num_layers pixels a side.
         width: channels after the first convolution.
-        norm: "batch", or "spectral" to normalise the weights of every convolution in place of the activations.
+        spectral_norm: divide all weights by their largest singular value, in place of batch normalisation.
 
-    The state dict has the names of the released checkpoints (`main.0.weight` …).
-    Source: Isola et al. 2017, Image-to-image translation with conditional adversarial networks, section 3.2.2;
+    Source: Isola et al. 2017, Image-to-image translation with conditional adversarial networks, section 3.2;
     Miyato et al. 2018, Spectral normalization for generative adversarial networks.
 
     >>> import torch
@@ -31,11 +30,7 @@ class PatchDiscriminator(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        num_layers: int = 3,
-        width: int = 64,
-        norm: Literal["batch", "spectral"] = "batch",
+        self, in_channels: int, num_layers: int = 3, width: int = 64, spectral_norm: bool = False
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -45,10 +40,10 @@ class PatchDiscriminator(nn.Module):
         channels = [width * min(2**scale, 8) for scale in range(num_layers + 1)]
         layers = [*_block(in_channels, channels[0], 2, batch_norm=False)]
         for scale, (before, after) in enumerate(pairwise(channels), start=1):
-            layers += _block(before, after, stride=2 if scale < num_layers else 1, batch_norm=norm == "batch")
+            layers += _block(before, after, 2 if scale < num_layers else 1, batch_norm=not spectral_norm)
         layers.append(nn.Conv2d(channels[-1], 1, 4, padding=1))
         self.main = nn.Sequential(*layers).apply(_initialise)
-        if norm == "spectral":
+        if spectral_norm:
             self.main.apply(_normalise_spectrally)
 
     def forward(
@@ -64,16 +59,16 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(f"discriminator for {self.in_channels} channels got images with {channels}")
         if min(height, width) < self.min_size:
             raise ValueError(
-                f"discriminator got images of {height}×{width} pixels, but its layers need at least {self.min_size} "
-                f"a side; use fewer layers or larger images"
+                f"discriminator got images of {height}×{width} pixels, but its layers need at least "
+                f"{self.min_size} a side; use fewer layers or larger images"
             )
         return self.main(image)
 
 
 def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool) -> list[nn.Module]:
-    """Give convolution, normalisation if any, and activation; a bias before batch normalisation would be lost."""
-    wants_bias = not batch_norm
-    convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=wants_bias)
+    """Give convolution, normalisation if any, and activation."""
+    # batch normalisation would take a bias away again
+    convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=not batch_norm)
     norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
     return [convolution, *norm, nn.LeakyReLU(0.2, inplace=True)]
 
@@ -89,4 +84,4 @@ def _initialise(module: nn.Module) -> None:
 def _normalise_spectrally(module: nn.Module) -> None:
     """Divide a convolution's weight by its largest singular value, from here on."""
     if isinstance(module, nn.Conv2d):
-        spectral_norm(module)
+        parametrizations.spectral_norm(module)

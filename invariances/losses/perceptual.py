@@ -21,11 +21,11 @@ from invariances.errors import UserError
 class LPIPS(nn.Module):
     """Learned perceptual distance: weighted squared differences of normalised VGG16 features.
 
-    torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on first use
-    and kept in torch's folder of checkpoints. One-channel images are repeated to three channels. Images under 16
-    pixels a side would vanish in VGG's pooling: their pixels are repeated until they have 16.
+    torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on
+    first use and kept in torch's folder of checkpoints. One-channel images are repeated to three channels.
+    Images under 16 pixels a side would vanish in VGG's pooling: their pixels are repeated until they have 16.
 
-    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, section 3.
+    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, eq. 1.
 
     Raises:
         UserError: the backbone is neither there nor downloadable, or its file is damaged.
@@ -59,20 +59,21 @@ class LPIPS(nn.Module):
 class FeatureDistance(nn.Module):
     """Distance in the features of any network, for images that VGG was not made for.
 
-    The sum over the layers of mean_space Σ_channels (φ(x) − φ(y))², where φ is a layer's output divided by its norm over
-    the channels: LPIPS without learned weights. Each layer gives a value in [0, 4].
+    The sum over the layers of mean_space Σ_channels (φ(x) − φ(y))², where φ is a layer's output divided by
+    its norm over the channels: LPIPS without learned weights. Each layer gives a value in [0, 4].
 
     Args:
         network: takes images (B, C, H, W) in [-1, 1].
-        layers: names of modules in it (as in `network.named_modules()`) that give tensors (B, C) or (B, C, …).
+        layers: names of modules in it, as in `network.named_modules()`, that give tensors (B, C, …);
+            or one name.
 
     Raises:
         ValueError: no layer is named, or one that the network does not have.
 
     >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
     >>> image = torch.zeros(2, 1, 8, 8)
-    >>> FeatureDistance(network, ["0", "3"])(image, image)
-    tensor([0., 0.], grad_fn=<AddBackward0>)
+    >>> FeatureDistance(network, ["0", "3"])(image, image).tolist()
+    [0.0, 0.0]
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
@@ -109,7 +110,7 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
     """Give the distance that a config or a user names: a module (image1, image2) -> (B,).
 
     Args:
-        choice: "lpips"; or {"checkpoint": network, "layers": [names]} for `FeatureDistance`; or such a module itself.
+        choice: "lpips"; {"checkpoint": network, "layers": [names]} for `FeatureDistance`; or such a module.
 
     Raises:
         ValueError: `choice` is none of these.
@@ -135,8 +136,8 @@ def _check_backbone() -> None:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"LPIPS needs the VGG16 weights {file}, which could not be read or downloaded ({reason}): put "
-            f"{weights.url} there, or set Loss/perceptual_weight: 0, or compare in the features of a classifier of "
-            f"yours with Loss/perceptual: {{checkpoint: …, layers: […]}}"
+            f"{weights.url} there, or set Loss/perceptual_weight: 0, or compare in the features of a "
+            f"classifier of yours with Loss/perceptual: {{checkpoint: …, layers: […]}}"
         ) from error
 
 
@@ -149,11 +150,11 @@ def _check_layer(network: nn.Module, name: str) -> None:
 
 
 def _keep(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
-    """Make a forward hook that stores a copy: a later in-place activation would overwrite the output itself."""
+    """Make a forward hook that stores a copy; an in-place activation may overwrite the output itself."""
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim < 2:
-            raise ValueError(f"layer {name!r} gives no tensor (B, C, …) to compare but {type(output).__name__}")
+            raise ValueError(f"layer {name!r} gives no tensor (B, C, …) but {type(output).__name__}")
         seen[name] = output.clone()
 
     return hook

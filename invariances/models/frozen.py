@@ -9,10 +9,10 @@ from torch import Tensor, nn
 class Frozen(nn.Module):
     """Hold a network out of training: constant weights, evaluation mode, invisible to its owner.
 
-    A first stage, the network under study or a perceptual network stands inside a module that is trained. As an
-    ordinary child it would enter the owner's `parameters()` and `state_dict()`, and `train()` on the owner would set
-    its batch statistics and dropout going again. Here it is no child: only changes of device and dtype reach it.
-    Gradients still flow through it to its input.
+    A first stage, the network under study or a perceptual network stands inside a module that is trained. As
+    an ordinary child it would enter the owner's `parameters()` and `state_dict()`, and `train()` on the owner
+    would set its batch statistics and dropout going again. Here it is no child: only changes of device and
+    dtype reach it. Gradients still flow through it to its input.
 
     Args:
         network: any module. It is itself put in evaluation mode and its weights stop requiring gradients.
@@ -24,7 +24,7 @@ class Frozen(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self._hidden = (network.eval().requires_grad_(False),)  # a tuple, so that it is not registered as a child
+        self._hidden = (network.eval().requires_grad_(False),)  # in a tuple: not registered as a child
 
     @property
     def network(self) -> nn.Module:
@@ -36,7 +36,7 @@ class Frozen(nn.Module):
         return self.network(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        """Change device or dtype, of the network as well: what `.to()`, `.double()`, `.cuda()` … come down to."""
+        """Change device or dtype, also of the network; `.to()`, `.double()`, `.cuda()` … call this."""
         super()._apply(fn, recurse)
         self.network._apply(fn, recurse)
         return self
