@@ -104,8 +104,6 @@ def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
     """The iterator with its networks; frozen ones come from their checkpoints."""
     pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
     arguments = configs.iterator_arguments(config) | {"num_steps": num_steps}
-    if "learning_rate" not in config:
-        arguments["learning_rate"] = config["base_learning_rate"] * config["batch_size"]
     for name, build in NETWORKS.items():
         if configs.takes(config, name):
             arguments[name] = build(config)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Evaluation(Protocol):
     """Numbers and pictures about a model, after each epoch and in `edflow -p`."""
 

@@ -60,11 +60,10 @@ class AutoencoderIterator(Iterator):
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """Reconstruction and KL on held-out images, of the posterior's mode."""
+        """The loss without discriminator on held-out images, of the posterior's mode."""
         posterior = self.model.encode(batch["image"])
         reconstruction = self.model.decode(posterior.mode())
-        error = (batch["image"] - reconstruction).abs().mean()
-        self.report({"l1": error, "kl": posterior.kl().mean()}, "validation")
+        self.report(self.loss.negative_elbo(batch["image"], reconstruction, posterior)[1], "validation")
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and decodings of N(0, 1)."""
