@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from invariances.evaluation.dimensions import DimensionEstimator, estimate_dimensions
+from tests import golden
 
 
 def pairs(n=2000, sizes=(3, 4), n_channels=10, seed=0):
@@ -18,6 +19,17 @@ def pairs(n=2000, sizes=(3, 4), n_channels=10, seed=0):
         b[factor == index, shared] = a[factor == index, shared]
         start += size
     return factor, a, b
+
+
+@pytest.mark.parametrize("name", ["dimensions_0", "dimensions_1", "dimensions_2"])
+def test_golden_values(name):
+    about, values = golden.entry(name), golden.load(name)
+    assert about["residual_index"] == about["n_factors"] - 1
+    sizes, scores = estimate_dimensions(
+        values["factor"], values["example1"], values["example2"], about["n_factors"]
+    )
+    assert sizes == values["dimensions"].tolist()
+    assert scores[-1] == 1
 
 
 def test_scores_are_the_share_of_common_channels():

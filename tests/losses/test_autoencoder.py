@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from invariances.losses.autoencoder import AutoencoderLoss
+from invariances.models import Autoencoder
+from tests import golden
 
 
 class Posterior:
@@ -65,6 +67,33 @@ def generator_loss(loss, model, image, step=5):
 def no_type_checks(monkeypatch):
     """Call the package as its users do, without the type checks of the tests."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def published():
+    """The published autoencoder and loss, with the weights that the golden values belong to."""
+    about = golden.entry("autoencoder_loss")
+    model = Autoencoder(**about["config"]["Model"]).double()
+    model.load_released(golden.filled(golden.entry("autoencoder")["shapes"], about["gain_model"]))
+    loss = AutoencoderLoss(**about["config"]["Loss"]).double().eval()
+    loss.discriminator.load_state_dict(golden.filled(about["discriminator_shapes"]))
+    return loss, model.eval()
+
+
+@pytest.mark.parametrize("step", [4, 5])
+def test_golden_values(published, step):
+    loss, model = published
+    values, expected = golden.load("autoencoder_loss"), golden.load("autoencoder_loss", f"step{step}.")
+    posterior = model.encode(values["input"])
+    arguments = values["input"], model.decode(posterior.mode()), posterior, model.last_layer
+    assert torch.allclose(arguments[1], values["reconstruction"], rtol=0, atol=1e-9)
+    # the generator's weight and loss are known before disc_start too, but only computed from there on
+    found = loss.generator_loss(*arguments, step=5)[1] | loss.generator_loss(*arguments, step=step)[1]
+    found |= loss.discriminator_loss(*arguments[:2], step=step)[1]
+    assert found.keys() >= expected.keys()
+    assert {name: found[name].item() for name in expected} == pytest.approx(
+        {name: value.item() for name, value in expected.items()}, rel=1e-9, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("pixel_loss, error", [("l1", 0.5), ("l2", 0.25)])
