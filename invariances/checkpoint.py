@@ -227,7 +227,7 @@ def load_model(
     state = load(path)
     config = {**(subconfig or {}), "model": model} if model is not None else state.get("config")
     if not isinstance(config, Mapping):
-        raise UserError(f"{path}: does not say of which class its weights are; give `model` and `subconfig` too")
+        raise UserError(f"{path}: does not say of which class its weights are; name it with `model`")
     network = configs.build_model(config)
     load_weights(network, state, path)
     return network.eval()

@@ -149,10 +149,10 @@ def _nearest_file(path: Path) -> str:
     return f"; did you mean {path.with_name(near)}?" if near else "; give the path of a YAML file"
 
 
-def nearest(name: Any, known: Iterable[str]) -> str | None:
-    """The known name that is most like `name`, if any is near."""
+def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like `name`, if any is near: 1 is equal, 0 has no letter in common."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[close[0]] if close else None
 
 

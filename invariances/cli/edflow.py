@@ -1,0 +1,259 @@
+"""`edflow`: train a model, resume its training, evaluate it.
+
+What a command does follows from its flags:
+
+| command | what happens | where |
+|---|---|---|
+| `-b A.yaml B.yaml -t` | train from the start | new run |
+| `-b A.yaml -t -c CKPT` | train from the weights of CKPT, counting from step 0 | new run |
+| `-b A.yaml -c CKPT` | evaluate CKPT | new run |
+| `-p RUN` | evaluate its last checkpoint | RUN |
+| `-p RUN -c CKPT` | evaluate CKPT | RUN |
+| `-p RUN -t` | go on from its last checkpoint: weights, optimiser, step, place in the epoch | RUN |
+| `-p RUN -t -c CKPT` | go on from CKPT | new run, unless CKPT is its last: later checkpoints stay |
+| `-p RUN -t -r` | train from the weights of its last checkpoint, counting from step 0 | new run |
+
+With `-p`, files given by `-b` and overrides are laid over the saved config. `-d` never trains in an earlier run.
+
+A run folder or config from a stranger runs no code of its own: YAML is read by a safe loader, checkpoints as
+tensors and plain containers alone. Its dotted paths import modules that are installed here or lie in the
+current folder, and call the classes they name, which have to be models, losses, training tasks, data sets or
+evaluations.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from invariances.config import KEYS, check, dump, nearest, read
+from invariances.errors import UserError
+
+if TYPE_CHECKING:
+    from invariances.run import Run
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """examples:
+  edflow -b configs/digits/clf.yaml -t                             train
+  edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t
+  edflow -b configs/digits/clf.yaml -t --batch_size 100 --Model/width=16
+  edflow -p logs/latest                                            evaluate its last checkpoint
+  edflow -p logs/latest -t --num_steps 2000                        resume, and train for longer
+  edflow -p logs/latest -c logs/latest/train/checkpoints/model-600.ckpt
+  edflow -b configs/digits/clf.yaml -c latest:digits_clf           evaluate with another config
+  edflow -b configs/digits/clf.yaml -t -d                          try a config out: a few steps
+
+overrides:
+  --Section/key VALUE or --Section/key=VALUE replaces a value of the config; VALUE is YAML, such as
+  1e-4, null, [22, 11, 31] or "text with spaces"
+
+keys of a run:
+"""
+OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("-b", "--base"): {
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "metavar": "FILE",
+        "help": "config files; they merge deeply, left to right",
+    },
+    ("-t", "--train"): {"action": "store_true", "help": "train (without it: evaluate)"},
+    ("-p", "--project"): {"metavar": "RUN", "help": "an earlier run: its folder, or a config in it"},
+    ("-c", "--checkpoint"): {"metavar": "CKPT", "help": "a checkpoint file, or latest:EXPERIMENT"},
+    ("-n", "--name"): {"help": "name of the run's folder (default: experiment_name)"},
+    ("-r", "--retrain"): {
+        "action": "store_true",
+        "help": "start step counter and optimiser anew, from the weights of the checkpoint",
+    },
+    ("-d", "--debug"): {
+        "action": "store_true",
+        "help": "few steps on few examples, no integrations; show where an error comes from",
+    },
+    ("-l", "--log_level"): {
+        "type": str.lower,
+        "choices": ("debug", "info", "warning", "error"),
+        "default": "info",
+        "help": "how much is told (default: info)",
+    },
+    ("--version",): {"action": "version", "version": f"%(prog)s of invariances {version('invariances')}"},
+}
+FLAGS = {flag for flags in OPTIONS for flag in flags} | {"-h", "--help"}
+JOINED = "INVARIANCES_RUN"  # tells the processes that Lightning starts for further devices which run is theirs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C, 143 for SIGTERM."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _start(parse(words))
+    except UserError as error:
+        if {"-d", "--debug"} & set(words):
+            traceback.print_exc()
+        print(f"edflow: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("edflow: stopped", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see edflow --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags, without overrides."""
+    keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
+    built = _Parser(
+        prog="edflow",
+        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [-d] [-l LEVEL] [--Section/key VALUE]",
+        description="Train a model, resume its training, or evaluate it.",
+        epilog=EXAMPLES + keys,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for flags, settings in OPTIONS.items():
+        built.add_argument(*flags, **settings)
+    return built
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line: flags, and `overrides` as a dict from `Section/key` to YAML text.
+
+    Raises:
+        UserError: unknown flags, stray words, flags that do not go together.
+    """
+    rest, overrides = _split(words)
+    options, stray = parser().parse_known_args(rest)
+    if stray:
+        raise UserError(_about_stray(stray[0]))
+    options.overrides = overrides
+    if not options.base and options.project is None:
+        raise UserError("nothing to do: give -b CONFIG -t to train, or -p RUN to evaluate; see edflow --help")
+    if options.project is None and not options.train and options.checkpoint is None:
+        raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
+    if options.retrain and not options.train:
+        raise UserError("-r starts a training anew; add -t")
+    return options
+
+
+def _split(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Flags and their values on one side, overrides on the other."""
+    rest: list[str] = []
+    overrides: dict[str, str] = {}
+    remaining = iter(words)
+    for word in remaining:
+        key, equals, value = word.partition("=")
+        if not key.startswith("--") or key in FLAGS:
+            rest.append(word)
+            continue
+        overrides[key[2:]] = value if equals else _value_after(key, next(remaining, None))
+    return rest, overrides
+
+
+def _value_after(key: str, word: str | None) -> str:
+    """The word that follows an override's key, unless the key looks like a misspelt flag."""
+    flag = None if key[2:] in KEYS else nearest(key, FLAGS, cutoff=0.8)
+    if flag:
+        raise UserError(f"{key}: no such flag; did you mean {flag}? (an override of that name: {key}=VALUE)")
+    if word is None or word in FLAGS or word.startswith("--"):
+        raise UserError(f"{key}: has no value; wanted {key} VALUE, or one of {', '.join(sorted(FLAGS))}")
+    return word
+
+
+def _about_stray(word: str) -> str:
+    if not word.startswith("-"):
+        return f"{word}: stray word; config files stand together behind -b, overrides are --Section/key VALUE"
+    flag = nearest(word, FLAGS)
+    return f"{word}: no such flag" + (f"; did you mean {flag}?" if flag else "; see edflow --help")
+
+
+def _start(options: argparse.Namespace) -> int:
+    """Check everything, then train or evaluate; returns the exit code."""
+    from invariances.run import Run, resolve_checkpoints  # torch comes along, and --help is instant without
+
+    earlier = Run.find(options.project) if options.project is not None else None
+    config = read(options.base, options.overrides, base=earlier.config() if earlier else None)
+    config.setdefault("experiment_name", Path((options.base or [options.project])[-1]).stem)
+    config = resolve_checkpoints(check(config, train=options.train), debug=options.debug)
+    checkpoint = _checkpoint(options, earlier)
+    stays = earlier is not None and _stays(options, earlier, checkpoint)
+    if stays and options.name is not None:
+        raise UserError(f"-n {options.name}: is for new runs; this one goes on in {earlier.path}: leave -n out")
+    with _started(options, config, earlier if stays else None) as run:
+        return _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
+
+
+def _checkpoint(options: argparse.Namespace, earlier: "Run | None") -> Path | None:
+    """The checkpoint to go on from or to evaluate."""
+    from invariances.run import resolve_checkpoint
+
+    if options.checkpoint is not None:
+        return resolve_checkpoint(options.checkpoint, debug=options.debug)
+    if earlier is None:
+        return None
+    if options.train and not earlier.has_checkpoints:
+        log.warning("%s stopped before its first checkpoint; it starts at step 0", earlier.path)
+        return None
+    return earlier.last_checkpoint()
+
+
+def _stays(options: argparse.Namespace, earlier: "Run", checkpoint: Path | None) -> bool:
+    """Whether the work goes on in the earlier run's folder: only where no checkpoint in it could be lost."""
+    if not options.train:
+        return True
+    if options.retrain or options.debug:
+        return False
+    return checkpoint is None or (earlier.has_checkpoints and checkpoint.samefile(earlier.last_checkpoint()))
+
+
+@contextmanager
+def _started(options: argparse.Namespace, config: dict[str, Any], earlier: "Run | None") -> Iterator["Run"]:
+    """The run, with the resolved config saved in it; taken back if the start fails before any work."""
+    from invariances.run import Run
+
+    if JOINED in os.environ:
+        yield Run.open(os.environ[JOINED])
+        return
+    if options.debug and earlier is None:
+        config["experiment_name"] += "_debug"  # latest: does not take it for the real one
+    run = earlier or Run.create(options.name or config["experiment_name"])
+    run.save_config(config, "train" if options.train else "eval")
+    print(run.path, flush=True)
+    log.info("%s", dump(config))
+    os.environ[JOINED] = str(run.path)
+    try:
+        yield run
+    except BaseException:
+        run.abandon()
+        raise
+    finally:
+        del os.environ[JOINED]
+
+
+def _work(
+    options: argparse.Namespace, config: dict[str, Any], run: "Run", checkpoint: Path | None, restart: bool
+) -> int:
+    from invariances import engine
+    from invariances.callbacks import Stopped
+
+    try:
+        if options.train:
+            engine.train(config, run, checkpoint, restart=restart, debug=options.debug)
+        else:
+            engine.evaluate(config, run, checkpoint, debug=options.debug)
+    except Stopped as stop:
+        print(f"edflow: {stop}", file=sys.stderr)
+        return stop.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
