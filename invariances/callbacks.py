@@ -55,8 +55,7 @@ class Checkpoints(pl.Callback):
             )
         checkpoint.save(trainer, self.folder / f"model-{step}.ckpt")
         if trainer.is_global_zero:
-            for old in checkpoint.numbered(self.folder)[: -self.keep]:
-                old.unlink(missing_ok=True)
+            checkpoint.prune(self.folder, self.keep)
 
 
 class Stopped(Exception):

@@ -48,7 +48,7 @@ class AutoencoderIterator(Iterator):
             batch["image"], reconstruction, posterior, self.model.last_layer, int(self.step)
         )
         self._take_step(generator, loss, logs)
-        for discriminator in rest:
+        for discriminator in rest if self.loss.adversarial(int(self.step)) else []:
             loss, logs = self.loss.discriminator_loss(batch["image"], reconstruction.detach(), int(self.step))
             self._take_step(discriminator, loss, logs)
 
