@@ -18,10 +18,14 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 from invariances.data.draws import Draws
+from invariances.data.mapped import MappedImages
 
 Batch = dict[str, Tensor]
 Labels = dict[str, Tensor]  # each (N,), int64
 Bytes = UInt8[np.ndarray, "examples channels height width"]
+Images = Bytes | MappedImages
+
+_FIXED_SEED = 0x7E57  # of sets that never change; other numbers than those of a training set
 
 
 def dequantise(
@@ -70,8 +74,11 @@ class BatchedDataset(Dataset[Batch], ABC):
 
     def __init__(self, n: int, labels: Labels, seed: int | None) -> None:
         for name, values in labels.items():
-            if values.shape != (n,):
-                raise ValueError(f"label {name!r} has shape {tuple(values.shape)}; {n} examples want ({n},)")
+            if values.shape != (n,) or values.dtype != torch.int64:
+                raise ValueError(
+                    f"label {name!r} has shape {tuple(values.shape)} and {values.dtype}; "
+                    f"{n} examples want ({n},) and torch.int64"
+                )
         self._n = n
         self.labels = labels
         self.seed = seed
@@ -100,7 +107,8 @@ class BatchedDataset(Dataset[Batch], ABC):
         if outside.size:
             raise IndexError(f"index {outside[0]} is outside {type(self).__name__} of {self._n} examples")
         index = index % max(self._n, 1)
-        return self.make(index, Draws(self.seed or 0, self.epoch, index))
+        seed = _FIXED_SEED if self.seed is None else self.seed
+        return self.make(index, Draws(seed, self.epoch, index))
 
     @abstractmethod
     def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
@@ -123,7 +131,7 @@ class ImageSet(BatchedDataset):
         seed: of the dequantisation noise; `None` fixes it.
     """
 
-    def __init__(self, images: Bytes, labels: Labels, seed: int | None) -> None:
+    def __init__(self, images: Images, labels: Labels, seed: int | None) -> None:
         super().__init__(len(images), labels, seed)
         self.images = images
 

@@ -62,7 +62,7 @@ def test_indices_may_be_numpy_or_torch_integers():
 
 
 def test_labels_must_cover_the_examples():
-    with pytest.raises(ValueError, match=r"label 'class' has shape \(5,\); 6 examples want \(6,\)"):
+    with pytest.raises(ValueError, match=r"label .class. has shape \(5,\) .* want \(6,\)"):
         ImageSet(ramp().images, {"class": torch.arange(5)}, seed=0)
 
 

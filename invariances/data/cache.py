@@ -1,0 +1,244 @@
+"""Pictures decoded once, to the size that training wants, in a memory-mapped file of bytes.
+
+The file is named after everything it depends on: paths, sizes and times of the pictures, and the transform.
+It grows by appending under another name and is renamed when whole. So a build that is interrupted goes on
+where it stopped, and a file that is there is right. A folder of the cache may be deleted at any time.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from invariances.data.base import ImageSet, Labels
+from invariances.data.mapped import MappedImages
+from invariances.data.pictures import BrokenPicture, Square, load_picture
+from invariances.data.places import cache_root, locked, n_cpus, replacing
+
+logger = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
+
+_CHUNK = 256  # pictures that a process decodes at a time
+_LISTED = 10  # broken files that a message names
+_VERSION = 1  # of the meaning of the bytes
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a data set, yet to be decoded.
+
+    Args:
+        name: for people.
+        paths: of the files.
+        labels: name -> (N,), int64.
+        boxes: (left, top, right, bottom) of the part that counts, (N, 4); the whole if `None`.
+    """
+
+    name: str
+    paths: list[str]
+    labels: Labels
+    boxes: Int64[np.ndarray, "n 4"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: Int64[np.ndarray, " kept"]) -> "Pictures":
+        """Those at `rows`."""
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            labels={name: values[torch.from_numpy(rows)] for name, values in self.labels.items()},
+            boxes=None if self.boxes is None else self.boxes[rows],
+        )
+
+    def decode(self, row: int, square: Square) -> np.ndarray:
+        """One picture as (3, size, size) bytes.
+
+        Raises:
+            BrokenPicture: it cannot be read, or its box reaches beyond it.
+        """
+        picture = load_picture(self.paths[row])
+        if self.boxes is None:
+            return square(picture)
+        left, top, right, bottom = box = self.boxes[row].tolist()
+        if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
+            raise BrokenPicture(
+                f"{self.paths[row]} has size {picture.size}, which does not hold the box {box}"
+            )
+        return square(picture.crop(box))
+
+
+class PictureSet(ImageSet):
+    """Pictures as a data set: `image` (3, size, size), float32 in [-1, 1), and every label.
+
+    Args:
+        pictures: which, and their labels.
+        square: how they become square.
+        on_error: broken files stop it ("raise") or are left out ("skip"), the same ones in every run.
+        seed: of the dequantisation noise; `None` fixes it.
+        root: folder of all data; the cache is in it.
+
+    Attributes:
+        files: path of each example.
+        skipped: what is wrong with each file that was left out.
+
+    Raises:
+        BrokenPicture: by full path, if `on_error` is "raise"; or no picture is left.
+    """
+
+    def __init__(
+        self, pictures: Pictures, square: Square, on_error: OnError, seed: int | None, root: str | Path | None
+    ) -> None:
+        images, kept, self.skipped = cached(pictures, square, on_error, root)
+        self.files = kept.paths
+        super().__init__(images, kept.labels, seed)
+
+
+def cached(
+    pictures: Pictures, square: Square, on_error: OnError = "raise", root: str | Path | None = None
+) -> tuple[MappedImages, Pictures, list[str]]:
+    """Images of those pictures that can be read, these pictures, and what is wrong with the others.
+
+    Raises:
+        ValueError: `on_error` is neither "raise" nor "skip".
+        BrokenPicture: see `PictureSet`.
+        OSError: the disk is too small.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is wanted')
+    folder = cache_root(root) / f"{pictures.name}-{square.size}-{_key(pictures, square)}"
+    if not _is_whole(folder):
+        with locked(folder):
+            if not _is_whole(folder):
+                _build(folder, pictures, square)
+    index = json.loads((folder / "index.json").read_text())
+    broken = {int(row): reason for row, reason in index["broken"].items()}
+    _report(pictures, broken, on_error, folder)
+    images = MappedImages(folder / "images.u8", tuple(index["shape"]))
+    if not broken:
+        return images, pictures, []
+    rows = np.setdiff1d(np.arange(len(pictures)), list(broken))
+    return replace(images, rows=rows), pictures.take(rows), list(broken.values())
+
+
+def _report(pictures: Pictures, broken: dict[int, str], on_error: OnError, folder: Path) -> None:
+    """Tell of broken files once, by full path."""
+    if not broken:
+        return
+    listed = "; ".join(list(broken.values())[:_LISTED])
+    more = f"; and {len(broken) - _LISTED} more, in {folder / 'index.json'}" if len(broken) > _LISTED else ""
+    message = f"{len(broken)} of {len(pictures)} pictures of {pictures.name} are broken: {listed}{more}"
+    if on_error == "raise" or len(broken) == len(pictures):
+        raise BrokenPicture(f'{message}. Mend or remove them, or leave them out by on_error "skip"')
+    logger.warning("%s. They are left out", message)
+
+
+def _key(pictures: Pictures, square: Square) -> str:
+    """A name for everything that the bytes depend on."""
+    digest = hashlib.sha256(f"{_VERSION} {square}".encode())
+    for path in pictures.paths:
+        digest.update(f"{os.path.abspath(path)} {_state(path)}\n".encode(errors="surrogateescape"))
+    if pictures.boxes is not None:
+        digest.update(pictures.boxes.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _state(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:  # a link that leads nowhere
+        return type(error).__name__
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_whole(folder: Path) -> bool:
+    """The index is written last; its file of images must still have the size it states."""
+    images, index = folder / "images.u8", folder / "index.json"
+    if not (index.exists() and images.exists()):
+        return False
+    return images.stat().st_size == np.prod(json.loads(index.read_text())["shape"], dtype=np.int64)
+
+
+def _build(folder: Path, pictures: Pictures, square: Square) -> None:
+    """Decode all pictures in several processes, going on behind the chunks that are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (len(pictures), 3, square.size, square.size)
+    part, chunk_bytes = folder / "images.part", _CHUNK * 3 * square.size**2
+    n_done = part.stat().st_size // chunk_bytes if part.exists() else 0
+    _require_space(folder, int(np.prod(shape, dtype=np.int64)) - n_done * chunk_bytes)
+    with open(part, "ab") as images:
+        images.truncate(n_done * chunk_bytes)
+        for chunk in _decoded(pictures, square, n_done):
+            images.write(chunk.numpy().data)
+        images.flush()
+        os.fsync(images.fileno())
+    broken = _broken(np.memmap(part, np.uint8, mode="r", shape=shape), pictures, square)
+    os.replace(part, folder / "images.u8")
+    with replacing(folder / "index.json") as index:
+        index.write_text(json.dumps({"name": pictures.name, "shape": shape, "broken": broken}, indent=1))
+
+
+def _require_space(folder: Path, n_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise OSError(
+            f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB; "
+            "free some, or set INVARIANCES_DATA to a larger disk"
+        )
+
+
+def _decoded(pictures: Pictures, square: Square, n_done: int) -> Iterator[Tensor]:
+    """Chunks of bytes in order, behind the first n_done."""
+    chunks = _Chunks(pictures, square)
+    n_left = len(chunks) - n_done
+    n_workers = min(n_cpus(), n_left) if n_left > 1 else 0
+    order = range(n_done, len(chunks))
+    loader: DataLoader[Any] = DataLoader(chunks, batch_size=None, sampler=order, num_workers=n_workers)
+    title = f"Preparing {pictures.name}, once"
+    with tqdm(desc=title, total=len(pictures), initial=n_done * _CHUNK, unit=" pictures") as bar:
+        for chunk in loader:
+            yield chunk
+            bar.update(len(chunk))
+
+
+class _Chunks(Dataset):
+    """Runs of consecutive pictures, decoded; a broken one stays all zeros."""
+
+    def __init__(self, pictures: Pictures, square: Square) -> None:
+        self.pictures, self.square = pictures, square
+
+    def __len__(self) -> int:
+        return -(-len(self.pictures) // _CHUNK)
+
+    def __getitem__(self, chunk: int) -> np.ndarray:
+        rows = range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.pictures)))
+        images = np.zeros((len(rows), 3, self.square.size, self.square.size), dtype=np.uint8)
+        for image, row in zip(images, rows, strict=True):
+            with suppress(BrokenPicture):
+                image[:] = self.pictures.decode(row, self.square)
+        return images
+
+
+def _broken(images: np.ndarray, pictures: Pictures, square: Square) -> dict[int, str]:
+    """Row -> reason of what cannot be read: of the rows of zeros, those whose pictures are not black."""
+    reasons = {}
+    for row in (row for row, image in enumerate(images) if not image.any()):
+        try:
+            pictures.decode(row, square)
+        except BrokenPicture as error:
+            reasons[row] = str(error)
+    return reasons

@@ -1,0 +1,190 @@
+"""CelebA in torchvision's layout, `<root>/celeba/`: faces with 40 attributes, alone and in pairs.
+
+(Z. Liu, P. Luo, X. Wang, X. Tang, "Deep learning face attributes in the wild", ICCV 2015.)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from invariances.data.base import Batch, BatchedDataset, Images, Labels, dequantise
+from invariances.data.cache import OnError, Pictures, PictureSet, cached
+from invariances.data.draws import Draws
+from invariances.data.partners import Partners
+from invariances.data.pictures import Square
+from invariances.data.places import data_root
+from invariances.data.prepare import MissingFiles, prepare
+
+Split = Literal["train", "test"]
+
+FACTORS = ("Eyeglasses", "Male", "No_Beard", "Smiling")
+
+_PARTITION = {"train": "0", "test": "2"}
+_N_TEST = 10_000
+_HELP = (
+    "Download img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt from "
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them there, or let INVARIANCES_DATA name the "
+    "folder that holds celeba/"
+)
+
+
+def celeba(split: Split, root: str | Path | None = None) -> Pictures:
+    """The faces of a split and their attributes, 1 or 0 each; to test, 10,000 drawn once and for all.
+
+    Raises:
+        MissingFiles: says which, and where they go.
+        ValueError: a list does not have the form of CelebA's.
+    """
+    home = data_root(root) / "celeba"
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        if not (home / name).exists():
+            raise MissingFiles(f"{home / name} is not there. {_HELP}")
+    folder = home / "img_align_celeba"
+    prepare(
+        folder, home / "img_align_celeba.zip", _HELP, place=lambda name: folder / PurePosixPath(name).name
+    )
+    files, attributes = read_attributes(home / "list_attr_celeba.txt")
+    partition = dict(line.split() for line in (home / "list_eval_partition.txt").read_text().splitlines())
+    rows = np.array(
+        [i for i, file in enumerate(files) if partition.get(file) == _PARTITION[split]], dtype=np.int64
+    )
+    pictures = Pictures("celeba", [str(folder / file) for file in files], attributes)
+    return pictures.take(_drawn(rows) if split == "test" else rows)
+
+
+def _drawn(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
+    """10,000 of the rows, always the same ones."""
+    order = Draws(0, 0, rows).uniform("CelebA test", 1)[:, 0].argsort()
+    return np.sort(rows[order[:_N_TEST]])
+
+
+def read_attributes(path: Path) -> tuple[list[str], Labels]:
+    """File names, and name -> (N,) of each attribute as 1 or 0.
+
+    The file holds the number of rows, the attributes' names, then rows of a file name and ±1s.
+
+    Raises:
+        ValueError: it does not.
+    """
+    _, names, *rows = path.read_text().splitlines()
+    files, _, values = zip(*(row.partition(" ") for row in rows), strict=True)
+    signs = np.array(" ".join(values).split())
+    columns = names.split()
+    if signs.size != len(rows) * len(columns) or not np.isin(signs, ("-1", "1")).all():
+        raise ValueError(
+            f"{path}: {len(rows)} rows of {len(columns)} values -1 or 1 are wanted; "
+            f"found {signs.size} values, among them {sorted(set(signs) - {'-1', '1'})[:3]}"
+        )
+    table = torch.from_numpy((signs == "1").reshape(len(rows), -1)).long()
+    return list(files), dict(zip(columns, table.T.contiguous(), strict=True))
+
+
+class CelebATrain(PictureSet):
+    """Faces to train on, 162,770: `image` (3, size, size) in [-1, 1), and 40 attributes, 1 or 0 each.
+
+    Args:
+        size: of the images in pixels.
+        crop: side in pixels of the centre square that is kept of the 178×218 original.
+        on_error: what to do about broken files, see `PictureSet`.
+        seed: of the dequantisation noise.
+        root: folder of all data; $INVARIANCES_DATA or the user's cache folder if `None`.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        crop: int = 160,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        root: str | None = None,
+    ) -> None:
+        super().__init__(celeba("train", root), Square(size, crop), on_error, seed, root)
+
+
+class CelebATest(PictureSet):
+    """10,000 faces of the test split; each example always the same."""
+
+    def __init__(
+        self, size: int = 64, crop: int = 160, on_error: OnError = "raise", root: str | None = None
+    ) -> None:
+        super().__init__(celeba("test", root), Square(size, crop), on_error, None, root)
+
+
+class FactorPairs(BatchedDataset):
+    """Pairs of images that share the value of one label, drawn for each pair.
+
+    Factor k: the partner has the same value of the k-th label; where no other image has it, it is the image
+    again. An example has `factor`, `example1` and `example2` (3, H, W), float32 in [-1, 1), and `value`, the
+    shared value. (P. Esser, R. Rombach, B. Ommer, "A disentangling invertible interpretation network", CVPR
+    2020.)
+
+    Args:
+        images: uint8, (N, 3, H, W).
+        labels: name -> (N,), int64.
+        factors: names of the labels that can be shared, in order.
+        seed: of everything drawn; `None` fixes it.
+
+    Raises:
+        ValueError: no image, or a factor that is no label.
+    """
+
+    def __init__(self, images: Images, labels: Labels, factors: Sequence[str], seed: int | None) -> None:
+        super().__init__(len(images), labels, seed)
+        unknown = sorted(set(factors) - set(labels))
+        if unknown or not factors:
+            raise ValueError(f"factors {list(factors)} are wanted among {sorted(labels)}; unknown: {unknown}")
+        self.images = images
+        self.factors = list(factors)
+        self._partners = [Partners(labels[name], name) for name in factors]
+
+    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+        """`factor`, both examples and the value they share."""
+        factor = draws.below("factor", len(self.factors))
+        partner = np.choose(factor, [partners.same(index, draws) for partners in self._partners])
+        values = np.choose(factor, [self.labels[name].numpy()[index] for name in self.factors])
+        return {
+            "factor": torch.from_numpy(factor),
+            "example1": dequantise(self.images[index], draws, "dequantisation1"),
+            "example2": dequantise(self.images[partner], draws, "dequantisation2"),
+            "value": torch.from_numpy(values),
+        }
+
+
+class FactorCelebATrain(FactorPairs):
+    """Pairs of faces that share an attribute: `factor`, `example1`, `example2`, `value`.
+
+    Args:
+        factors: the attributes, in the order of their numbers.
+        size, crop, on_error, seed, root: as for `CelebATrain`.
+    """
+
+    def __init__(
+        self,
+        factors: Sequence[str] = FACTORS,
+        size: int = 64,
+        crop: int = 160,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        root: str | None = None,
+    ) -> None:
+        images, faces, _ = cached(celeba("train", root), Square(size, crop), on_error, root)
+        super().__init__(images, faces.labels, factors, seed)
+
+
+class FactorCelebATest(FactorPairs):
+    """Pairs of the faces of the test split, always the same."""
+
+    def __init__(
+        self,
+        factors: Sequence[str] = FACTORS,
+        size: int = 64,
+        crop: int = 160,
+        on_error: OnError = "raise",
+        root: str | None = None,
+    ) -> None:
+        images, faces, _ = cached(celeba("test", root), Square(size, crop), on_error, root)
+        super().__init__(images, faces.labels, factors, None)

@@ -1,0 +1,68 @@
+import hashlib
+import io
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from invariances import data
+from invariances.data import cifar
+from invariances.data.download import DownloadError
+from tests.data.stand_ins import write_cifar
+
+
+def test_both_splits_are_read_from_the_layout(tmp_path):
+    write_cifar(tmp_path)
+    train, test = data.CIFAR10Train(root=str(tmp_path)), data.CIFAR10Test(root=str(tmp_path))
+    assert (len(train), len(test)) == (50, 10)
+    assert train.labels["class"].tolist() == list(range(10)) * 5
+    example = train[43]
+    assert example["image"].shape == (3, 32, 32) and example["class"] == 3
+    assert torch.equal(((example["image"] + 1) * 128).floor(), torch.full((3, 32, 32), 83.0))
+    assert torch.equal(test[0]["image"], data.CIFAR10Test(root=str(tmp_path))[0]["image"])
+
+
+def test_channels_are_in_order(tmp_path):
+    folder = write_cifar(tmp_path, n=1)
+    pixels = np.array([1, 2, 3], dtype=np.uint8).repeat(1024)[None]
+    (folder / "test_batch").write_bytes(pickle.dumps({"data": pixels, "labels": [5]}))
+    image = data.CIFAR10Test(root=str(tmp_path))[0]["image"]
+    assert ((image + 1) * 128).floor()[:, 0, 0].tolist() == [1, 2, 3]
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this code must not run",))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", pickle.dumps({"data": 1}), pickle.dumps([1]), pickle.dumps({"data": Evil()})]
+)
+def test_anything_but_a_batch_is_refused_and_not_run(tmp_path, content, capsys):
+    path = write_cifar(tmp_path) / "test_batch"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is not a whole CIFAR10 batch"):
+        data.CIFAR10Test(root=str(tmp_path))
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_it_is_downloaded_and_unpacked(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    folder = write_cifar(tmp_path / "official")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(folder, folder.name)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
+    (tmp_path / CIFAR10.filename).write_bytes(packed.getvalue())  # put there by hand: no request
+    monkeypatch.setattr(cifar, "URLS", ())
+    assert len(data.CIFAR10Train(root=str(tmp_path))) == 50
+    assert len(data.CIFAR10Test(root=str(tmp_path))) == 10
+
+
+def test_without_files_or_network_the_message_says_where_to_put_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "URLS", ("http://127.0.0.1:9/x.tar.gz",))
+    with pytest.raises(DownloadError, match=str(tmp_path / "cifar-10-python.tar.gz")):
+        data.CIFAR10Train(root=str(tmp_path))

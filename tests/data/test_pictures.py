@@ -1,0 +1,181 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional
+
+from invariances.data.pictures import BrokenPicture, Square, list_pictures, load_picture
+
+
+def pixels(path):
+    return np.asarray(load_picture(path)).astype(int)
+
+
+def ramp(n=256):
+    return np.arange(n * 16).reshape(16, n).astype(np.uint16) * 16
+
+
+def test_sixteen_bit_grey_keeps_its_levels(tmp_path):
+    Image.fromarray(ramp()).save(tmp_path / "a.png")
+    values = pixels(tmp_path / "a.png")
+    assert len(np.unique(values)) >= 100
+    assert np.abs(values - ramp()[..., None] / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize("kind", ["a.png", "a.tif", "a.pgm"])
+def test_sixteen_bit_extremes_are_black_and_white(tmp_path, kind):
+    Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(tmp_path / kind)
+    assert pixels(tmp_path / kind)[0].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_floating_point_pictures_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(BrokenPicture, match="floating-point"):
+        load_picture(tmp_path / "a.tif")
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    rgba = np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [255, 0, 0, 128]]], dtype=np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    clear, red, half = pixels(tmp_path / "a.png")[0].tolist()
+    assert clear == [255] * 3 and red == [255, 0, 0] and half == [255, 127, 127]
+
+
+def test_transparent_palettes_are_laid_on_white(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.putdata([0, 1])
+    picture.save(tmp_path / "a.png", transparency=0)
+    assert pixels(tmp_path / "a.png")[0].tolist() == [[255] * 3, [0, 0, 255]]
+
+
+def test_a_palette_becomes_its_colors(tmp_path):
+    Image.new("RGB", (4, 4), (10, 200, 30)).quantize().save(tmp_path / "a.png")
+    assert (pixels(tmp_path / "a.png") == (10, 200, 30)).all()
+
+
+def test_grey_is_repeated(tmp_path):
+    Image.new("L", (4, 4), 77).save(tmp_path / "a.png")
+    assert (pixels(tmp_path / "a.png") == 77).all()
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    Image.new("RGB", (16, 16), (200, 100, 50)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(pixels(tmp_path / "a.jpg") - (200, 100, 50)).max() <= 3
+
+
+def test_exif_turns_the_picture_upright(tmp_path):
+    wide = Image.new("RGB", (6, 4), "black")
+    wide.paste("white", (0, 0, 3, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise: the left side becomes the top
+    wide.save(tmp_path / "a.jpg", exif=exif, quality=100)
+    upright = pixels(tmp_path / "a.jpg")
+    assert upright.shape == (6, 4, 3) and upright[:2].min() > 200 and upright[4:].max() < 50
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (pixels(tmp_path / "a.gif") == (255, 0, 0)).all()
+
+
+def test_a_name_may_hold_anything(tmp_path):
+    path = tmp_path / "schöne Katze.png"
+    Image.new("RGB", (2, 2), "red").save(path)
+    assert pixels(path).shape == (2, 2, 3)
+
+
+def jpeg(size=(200, 200)):
+    content = io.BytesIO()
+    Image.effect_noise(size, 80).convert("RGB").save(content, "JPEG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (jpeg()[: len(jpeg()) // 2], "truncated"),
+        (b"no picture at all", "cannot identify"),
+        (None, "No such file"),
+    ],
+)
+def test_broken_files_are_named_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "broken.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BrokenPicture) as error:
+        load_picture(path)
+    assert str(path) in str(error.value) and reason in str(error.value) and "\n" not in str(error.value)
+
+
+def test_open_files_are_read_too():
+    assert load_picture(io.BytesIO(jpeg())).size == (200, 200)
+    with pytest.raises(BrokenPicture, match="the picture cannot be read as a picture: it is empty"):
+        load_picture(io.BytesIO(b""))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8000, 50), (100, 140), (128, 128), (129, 128)])
+def test_every_shape_becomes_square(size):
+    image = Square(128)(Image.new("RGB", size, (1, 2, 3)))
+    assert image.shape == (3, 128, 128) and image.dtype == np.uint8
+    assert (image == np.array([1, 2, 3])[:, None, None]).all()
+
+
+def test_a_picture_of_the_size_is_kept_exactly():
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (32, 32, 3), dtype=np.uint8))
+    assert (Square(32)(picture) == np.asarray(picture).transpose(2, 0, 1)).all()
+
+
+def test_the_middle_is_kept():
+    picture = Image.new("RGB", (60, 20), "black")
+    picture.paste("white", (20, 0, 40, 20))
+    assert (Square(20)(picture) == 255).all()
+    assert (Square(10, crop=10)(picture) == 255).all()
+
+
+def test_crop_is_at_most_the_short_side():
+    picture = Image.new("RGB", (30, 20), "white")
+    assert (Square(8, crop=500)(picture) == Square(8)(picture)).all()
+
+
+def test_resizing_is_that_of_torchvision():
+    noise = np.random.RandomState(0).randint(0, 256, (400, 200, 3), dtype=np.uint8)
+    small = functional.resize(torch.from_numpy(noise).permute(2, 0, 1).float(), 50, antialias=True)
+    found = torch.from_numpy(Square(50)(Image.fromarray(noise))).float()
+    assert (functional.center_crop(small, 50) - found).abs().max() <= 1
+
+
+def test_shrinking_filters():
+    stripes = np.zeros((512, 512, 3), dtype=np.uint8)
+    stripes[:, ::3] = 255
+    small = Square(128)(Image.fromarray(stripes))[:, :, 2:-2] / 255
+    assert abs(small.mean() - 1 / 3) < 0.01 and small.std() < 0.03
+
+
+@pytest.mark.parametrize("sizes", [(0, None), (32, 0), (-1, None)])
+def test_sizes_below_a_pixel_are_refused(sizes):
+    with pytest.raises(ValueError, match="wanted to be 1 pixel or more"):
+        Square(*sizes)
+
+
+def test_listing_is_sorted_recursive_and_without_hidden_files(tmp_path):
+    for name in ("b/x.PNG", "a.jpg", ".hidden.jpg", ".git/y.png", "b/notes.txt", "c.jpeg/z.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    found = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
+    assert found == ["a.jpg", "b/x.PNG", "c.jpeg/z.webp", "gone.png"]
+
+
+def test_listing_follows_links_to_folders_but_not_in_circles(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.png").write_bytes(b"")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "circle").symlink_to(folder)
+    assert list_pictures(folder) == [folder / "linked" / "x.png"]

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+import time
+
+import pooch
+import pytest
+
+from invariances.data.places import cache_root, data_root, locked, replacing
+
+
+def test_an_argument_wins_over_the_environment_over_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path))
+    assert data_root("elsewhere").name == "elsewhere"
+    assert data_root() == tmp_path
+    monkeypatch.setenv("INVARIANCES_DATA", "")
+    assert data_root() == pooch.os_cache("invariances")
+
+
+def test_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("INVARIANCES_DATA", "~/data")
+    assert data_root().is_absolute()
+
+
+def test_the_cache_is_in_the_data_folder_unless_that_is_read_only(monkeypatch, tmp_path):
+    assert cache_root(tmp_path / "new") == tmp_path / "new" / "cache"
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert cache_root(tmp_path) == pooch.os_cache("invariances") / "cache"
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    with replacing(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path):
+    hold = (
+        "import sys, time; from pathlib import Path; from invariances.data.places import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", hold, tmp_path / "x"], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.wait()
+    start = time.monotonic()
+    with locked(tmp_path / "x"):
+        assert time.monotonic() - start < 5
