@@ -13,7 +13,7 @@ What a command does follows from its flags:
 | `-p RUN -t -c CKPT` | go on from CKPT | new run, unless CKPT is its last: later checkpoints stay |
 | `-p RUN -t -r` | train from the weights of its last checkpoint, counting from step 0 | new run |
 
-With `-p`, files given by `-b` and overrides are laid over the saved config. `-d` never trains in an earlier run.
+With `-p`, files given by `-b` and overrides are laid over the saved config. `-d` trains in a new run always.
 
 A run folder or config from a stranger runs no code of its own: YAML is read by a safe loader, checkpoints as
 tensors and plain containers alone. Its dotted paths import modules that are installed here or lie in the
@@ -85,7 +85,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--version",): {"action": "version", "version": f"%(prog)s of invariances {version('invariances')}"},
 }
 FLAGS = {flag for flags in OPTIONS for flag in flags} | {"-h", "--help"}
-JOINED = "INVARIANCES_RUN"  # tells the processes that Lightning starts for further devices which run is theirs
+JOINED = "INVARIANCES_RUN"  # tells processes that Lightning starts for further devices which run is theirs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
     built = _Parser(
         prog="edflow",
-        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [-d] [-l LEVEL] [--Section/key VALUE]",
+        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [-d] [-l LEVEL] [--KEY VALUE]",
         description="Train a model, resume its training, or evaluate it.",
         epilog=EXAMPLES + keys,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -184,10 +184,10 @@ def _start(options: argparse.Namespace) -> int:
     config.setdefault("experiment_name", Path((options.base or [options.project])[-1]).stem)
     config = resolve_checkpoints(check(config, train=options.train), debug=options.debug)
     checkpoint = _checkpoint(options, earlier)
-    stays = earlier is not None and _stays(options, earlier, checkpoint)
-    if stays and options.name is not None:
-        raise UserError(f"-n {options.name}: is for new runs; this one goes on in {earlier.path}: leave -n out")
-    with _started(options, config, earlier if stays else None) as run:
+    place = earlier if earlier is not None and _stays(options, earlier, checkpoint) else None
+    if place is not None and options.name is not None:
+        raise UserError(f"-n {options.name}: is for new runs; this one goes on in {place.path}: leave -n out")
+    with _started(options, config, place) as run:
         return _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
 
 
@@ -215,16 +215,16 @@ def _stays(options: argparse.Namespace, earlier: "Run", checkpoint: Path | None)
 
 
 @contextmanager
-def _started(options: argparse.Namespace, config: dict[str, Any], earlier: "Run | None") -> Iterator["Run"]:
-    """The run, with the resolved config saved in it; taken back if the start fails before any work."""
+def _started(options: argparse.Namespace, config: dict[str, Any], place: "Run | None") -> Iterator["Run"]:
+    """The run, new or in its place, with the config saved; taken back if the start fails before any work."""
     from invariances.run import Run
 
     if JOINED in os.environ:
         yield Run.open(os.environ[JOINED])
         return
-    if options.debug and earlier is None:
+    if options.debug and place is None:
         config["experiment_name"] += "_debug"  # latest: does not take it for the real one
-    run = earlier or Run.create(options.name or config["experiment_name"])
+    run = place or Run.create(options.name or config["experiment_name"])
     run.save_config(config, "train" if options.train else "eval")
     print(run.path, flush=True)
     log.info("%s", dump(config))
@@ -247,7 +247,7 @@ def _work(
     try:
         if options.train:
             engine.train(config, run, checkpoint, restart=restart, debug=options.debug)
-        else:
+        elif checkpoint is not None:  # as `parse` and `_checkpoint` see to
             engine.evaluate(config, run, checkpoint, debug=options.debug)
     except Stopped as stop:
         print(f"edflow: {stop}", file=sys.stderr)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from invariances.config.classes import hint, locate, parameters
+from invariances.config.classes import cast, hint, locate, parameters
 from invariances.config.keys import OBJECTS
 from invariances.errors import UserError
 
@@ -30,6 +30,14 @@ def named(section: str) -> Iterator[None]:
         raise UserError(f"{section}: {error}") from error
 
 
+def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
+    """Call a constructor with the arguments of a section."""
+    accepted, _ = parameters(cls)
+    kinds = {name: parameter.annotation for name, parameter in accepted.items()}
+    with named(section):
+        return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
+
+
 def locate_part(config: Mapping[str, Any], name: str) -> type:
     """The class under `model`, `loss` or `iterator`."""
     return locate(config.get(name), name, BASES[name])
@@ -48,9 +56,8 @@ def build(config: Mapping[str, Any], name: str) -> Any:
     Raises:
         UserError: the class cannot be found, or its constructor refuses the arguments.
     """
-    cls, section = locate_part(config, name), section_of(config, name)
-    with named(section):
-        return cls(**config.get(section) or {})
+    section = section_of(config, name)
+    return make(locate_part(config, name), config.get(section) or {}, section)
 
 
 def build_model(config: Mapping[str, Any]) -> Any:
@@ -85,8 +92,7 @@ def build_dataset(config: Mapping[str, Any], split: str) -> Any:
     cls = locate_dataset(path, split)
     if "seed" in parameters(cls)[0] and "seed" in config:
         arguments = {"seed": config["seed"]} | arguments
-    with named(f"datasets/{split}"):
-        return cls(**arguments)
+    return make(cls, arguments, f"datasets/{split}")
 
 
 def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,12 +117,10 @@ def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
 
 def build_evaluations(config: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluations of a config, by name."""
-    built = {}
-    for name, spec in evaluation_specs(config).items():
-        cls = locate_evaluation(name, spec)
-        with named(f"evaluation/{name}"):
-            built[name] = cls(**class_and_arguments(spec)[1])
-    return built
+    return {
+        name: make(locate_evaluation(name, spec), class_and_arguments(spec)[1], f"evaluation/{name}")
+        for name, spec in evaluation_specs(config).items()
+    }
 
 
 def takes(config: Mapping[str, Any], name: str) -> bool:
@@ -142,6 +146,4 @@ def iterator_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def build_iterator(config: Mapping[str, Any], **arguments: Any) -> Any:
     """The iterator, from `iterator_arguments` and its objects."""
-    cls = locate_part(config, "iterator")
-    with named("iterator"):
-        return cls(**arguments)
+    return make(locate_part(config, "iterator"), arguments, "iterator")

@@ -168,10 +168,10 @@ def _top_level(config: Mapping[str, Any], iterator: type) -> Iterator[str]:
     accepted, anything = parameters(iterator)
     sections = {"Model", "Transformer", *OBJECTS.values()} | ({"Loss"} if "loss" in config else set())
     scalars = [name for name in accepted if name not in OBJECTS]
-    known = [*KEYS, *scalars, *sections]
+    known = {*KEYS, *scalars, *sections}
     for name in config:
         if name not in known and not anything:
-            yield f"{name}: unknown key{hint(name, known)}"
+            yield f"{name}: unknown key{hint(name, known) or '; edflow --help lists the keys of a run'}"
     arguments = {name: config[name] for name in scalars if name in config and name not in KEYS}
     yield from mistakes(iterator, arguments, "", given={*KEYS, *OBJECTS})
 

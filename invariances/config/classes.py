@@ -10,6 +10,7 @@ import traceback
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -22,6 +23,7 @@ except ImportError:
     ALIASES = {}
 
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_FRAMEWORK = ("torch", "pytorch_lightning", "lightning", "lightning_fabric")
 _FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with a decimal point"}
 
 
@@ -91,7 +93,7 @@ def hint(name: Any, known: Collection[str]) -> str:
     near = nearest(name, known)
     if near:
         return f"; did you mean {near}?"
-    return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= 30 else ""
+    return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= 12 else ""
 
 
 def _article(noun: str) -> str:
@@ -101,17 +103,21 @@ def _article(noun: str) -> str:
 def parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
     """What a constructor takes, by name, and whether it takes any other name too.
 
-    A constructor with `**kwargs` hands them to its base class, so those parameters count as well.
+    A constructor with `**kwargs` hands them to its base class, so those parameters count as well; where no base
+    but torch's is left, it keeps them, and any name will do.
     """
     found: dict[str, inspect.Parameter] = {}
-    for base in cls.__mro__[:-1]:
-        if "__init__" not in vars(base):
-            continue
-        own = _signature(base.__init__)  # type: ignore[misc]
+    constructors = [
+        vars(base)["__init__"]
+        for base in cls.__mro__[:-1]
+        if "__init__" in vars(base) and (base is cls or base.__module__.split(".")[0] not in _FRAMEWORK)
+    ]
+    for constructor in constructors:
+        own = _signature(constructor)
         found = {p.name: p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} | found
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             return found, False
-    return found, any("__init__" in vars(base) for base in cls.__mro__[:-1])
+    return found, bool(constructors)
 
 
 def _signature(function: Any) -> list[inspect.Parameter]:
@@ -176,6 +182,16 @@ def fits(value: Any, annotation: Any) -> bool:
     if issubclass(kind, tuple):
         return isinstance(value, list) and _tuple_fits(value, inner)
     return isinstance(value, kind) and _inside_fits(value, inner)
+
+
+def cast(value: Any, annotation: Any) -> Any:
+    """A fitting value as the type that is asked for: 1 as 1.0, a list as a tuple, text as a path."""
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    kinds = {get_origin(option) or option for option in options}
+    for given, wanted in ((int, float), (list, tuple), (str, Path)):
+        if type(value) is given and wanted in kinds and given not in kinds:
+            return wanted(value)
+    return value
 
 
 def _tuple_fits(value: list[Any], inner: tuple[Any, ...]) -> bool:

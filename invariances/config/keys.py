@@ -21,9 +21,9 @@ class Key:
     kind: Any
     default: Any
     help: str
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float = math.inf
+    at_least: int | None = None
+    above: int | None = None
+    at_most: int | float = math.inf
 
 
 KEYS = {
