@@ -8,6 +8,7 @@ where it stopped, and a file that is there is right. A folder of the cache may b
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -170,7 +171,7 @@ def _is_whole(folder: Path) -> bool:
     images, index = folder / "images.u8", folder / "index.json"
     if not (index.exists() and images.exists()):
         return False
-    return images.stat().st_size == np.prod(json.loads(index.read_text())["shape"], dtype=np.int64)
+    return images.stat().st_size == math.prod(json.loads(index.read_text())["shape"])
 
 
 def _build(folder: Path, pictures: Pictures, square: Square) -> None:
@@ -179,7 +180,7 @@ def _build(folder: Path, pictures: Pictures, square: Square) -> None:
     shape = (len(pictures), 3, square.size, square.size)
     part, chunk_bytes = folder / "images.part", _CHUNK * 3 * square.size**2
     n_done = part.stat().st_size // chunk_bytes if part.exists() else 0
-    _require_space(folder, int(np.prod(shape, dtype=np.int64)) - n_done * chunk_bytes)
+    _require_space(folder, math.prod(shape) - n_done * chunk_bytes)
     with open(part, "ab") as images:
         images.truncate(n_done * chunk_bytes)
         for chunk in _decoded(pictures, square, n_done):

@@ -7,6 +7,7 @@ C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf, "Fas
 
 import gzip
 import logging
+import math
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -85,8 +86,8 @@ def read_idx(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from error
     n_dims = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
     start = 4 + 4 * n_dims
-    shape = tuple(np.frombuffer(data[4:start], dtype=">i4")) if len(data) >= start else ()
-    if n_dims == 0 or len(data) - start != np.prod(shape, dtype=np.int64):
+    shape = tuple(np.frombuffer(data[4:start], dtype=">i4").tolist()) if len(data) >= start else ()
+    if n_dims == 0 or len(data) - start != math.prod(shape):
         raise ValueError(
             f"{path} is not a whole IDX file of bytes: {len(data)} bytes, beginning {data[:16]!r}"
         )

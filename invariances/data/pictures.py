@@ -1,7 +1,7 @@
 """Any picture a person has, as bytes (3, size, size): the one way in for training, metrics and demo.
 
 Rules: turned upright by its EXIF mark; transparency laid on white; 16-bit grey scaled to 8 bits; CMYK,
-palette and grey turned into RGB; of an animation the first frame; centre square, then one filtered resize.
+palette and grey turned into RGB; of an animation the first frame; short side resized, middle kept.
 """
 
 import os
@@ -89,11 +89,13 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Square:
-    """Turns a picture into (3, size, size) bytes: a centre square, resized by a bilinear filter.
+    """Turns a picture into (3, size, size) bytes: its short side is resized, its middle kept.
+
+    The filter is bilinear with antialias. Small pictures are enlarged.
 
     Args:
-        size: of the result in pixels. Small pictures are enlarged.
-        crop: side of the centre square; the picture's short side if that is smaller or nothing is given.
+        size: of the result in pixels.
+        crop: width and height of the middle that is kept before that, where the picture is larger.
 
     Raises:
         ValueError: a size below 1.
@@ -108,9 +110,17 @@ class Square:
 
     def __call__(self, picture: Image.Image) -> UInt8[np.ndarray, "3 {self.size} {self.size}"]:
         """The bytes of an RGB picture."""
-        width, height = picture.size
-        side = min(width, height, self.crop or width)
-        left, top = (width - side) // 2, (height - side) // 2
-        square = (left, top, left + side, top + side)
-        small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=square)
+        if self.crop is not None:
+            picture = picture.crop(_middle(picture, self.crop, self.crop))
+        side = min(picture.size)
+        small = picture.resize(
+            (self.size, self.size), Image.Resampling.BILINEAR, box=_middle(picture, side, side)
+        )
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def _middle(picture: Image.Image, width: int, height: int) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of that size, or the picture's, in the middle of it."""
+    width, height = min(width, picture.width), min(height, picture.height)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return left, top, left + width, top + height

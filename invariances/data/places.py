@@ -19,7 +19,7 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def cache_root(root: str | Path | None = None) -> Path:
-    """The folder of what can be made again: `cache` in the data folder, or the user's if that is read-only."""
+    """The folder of what can be made again: `cache` in the data folder; in the user's if it is read-only."""
     home = data_root(root)
     existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     return (home if os.access(existing, os.W_OK) else Path(pooch.os_cache("invariances"))) / "cache"

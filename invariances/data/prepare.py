@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -83,7 +84,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Callable[[str]
         _write(source, member.size, place(member.name))
 
 
-def _write(source: IO[bytes], size: int, path: Path) -> None:
+def _write(source: BufferedIOBase | IO[bytes], size: int, path: Path) -> None:
     """One file, whole, unless it is there."""
     if not path.exists() or path.stat().st_size != size:
         with replacing(path) as part, open(part, "wb") as file:
