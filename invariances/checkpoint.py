@@ -10,7 +10,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,9 @@ def damage(path: Path) -> str | None:
 def _archive_is_sound(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            pickled = any(name.endswith("/data.pkl") for name in archive.namelist())
-            return pickled and archive.testzip() is None
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+            saved = "data.pkl" in names and "constants.pkl" not in names  # which TorchScript, a program, has
+            return saved and archive.testzip() is None
     except (zipfile.BadZipFile, EOFError, ValueError):
         return False
 
@@ -88,19 +89,19 @@ def load(path: str | Path) -> dict[str, Any]:
     require(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: {_foreign(error)}; wanted a file saved from model.state_dict()") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: incomplete or not a checkpoint; copy or download it again") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: {_unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; wanted a dict with the weights of a model")
     return state
 
 
-def _foreign(error: pickle.UnpicklingError) -> str:
-    """What a file holds beside plain values; torch's own message advises to load it without protection."""
+def _unreadable(error: Exception) -> str:
+    """Why a file was not loaded, in our words: torch's own advise to load it without protection."""
     name = re.search(r"GLOBAL (\S+)", str(error))
-    return f"holds more than weights and plain values ({name[1] if name else 'objects of other classes'})"
+    if name is None:
+        return "incomplete or not a checkpoint; copy or download it again, or name another"
+    return f"holds more than weights and plain values ({name[1]}); wanted one saved from model.state_dict()"
 
 
 def save(source: Any, path: str | Path) -> None:
@@ -124,7 +125,8 @@ def save(source: Any, path: str | Path) -> None:
                 _publish(part, path)
     finally:
         if writes:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _write(source: Any, part: Path) -> None:
@@ -147,9 +149,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: not saved: the state {_foreign(error)}") from error
+        raise UserError(f"{path}: not saved, because it {_unreadable(error)}") from error
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not saved: an object in the state cannot be stored ({error})") from error
+        raise UserError(f"{path}: not saved, because an object in it cannot be stored ({error})") from error
     except (OSError, RuntimeError) as error:
         folder = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(folder).free / 1e6
