@@ -117,8 +117,10 @@ class Run:
         """
         if self.config_file is not None:
             return configs.read_file(self.config_file)
-        saved = sorted(self.path.glob("configs/*.yaml"), key=lambda path: path.stem)
+        saved = sorted(self.path.glob("configs/*.yaml"), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
+        if not saved:
+            raise UserError(f"{self.path}: holds no config")
         return configs.read_file((trained or saved)[-1])
 
     def save_config(self, config: Mapping[str, Any], kind: str) -> Path:
@@ -173,7 +175,8 @@ class Run:
                 folder.rmdir()
         with suppress(OSError):
             self.path.rmdir()
-        _point_latest(self.path.parent)
+            _point_latest(self.path.parent)
+            self.path.parent.rmdir()
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
@@ -228,7 +231,12 @@ def _how_to_make(experiment: str, runs: list[Run]) -> str:
 def _folders(root: Path) -> list[Path]:
     """The run folders of a root, oldest first."""
     found = [path.parent for path in root.glob("*/configs") if not path.parent.is_symlink()]
-    return sorted(found, key=lambda path: (path.name[:19], len(path.name), path.name))
+    return sorted(found, key=_by_time)
+
+
+def _by_time(path: Path) -> tuple[str, int, str]:
+    """Sorts what is named `<time><name>` or `<time><name>-<number>`."""
+    return path.name[:19], len(path.name), path.name
 
 
 def _now() -> str:
@@ -261,7 +269,12 @@ def _write_new(path: Path, text: str) -> Path:
 
 def _point_latest(root: Path) -> None:
     """Let `latest` point to the newest run, in one step; a file system without links goes without it."""
-    new = root / f".latest-{os.getpid()}"
-    with suppress(OSError):
-        new.symlink_to(_folders(root)[-1].name)
-        os.replace(new, root / "latest")
+    runs, latest, new = _folders(root), root / "latest", root / f".latest-{os.getpid()}"
+    try:
+        if runs:
+            new.symlink_to(runs[-1].name)
+            os.replace(new, latest)
+        else:
+            latest.unlink(missing_ok=True)
+    except OSError:
+        new.unlink(missing_ok=True)
