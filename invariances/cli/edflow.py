@@ -160,7 +160,8 @@ def _split(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def _value_after(key: str, word: str | None) -> str:
     """The word that follows an override's key, unless the key looks like a misspelt flag."""
-    flag = None if key[2:] in KEYS else nearest(key, FLAGS, cutoff=0.8)
+    long_flags = [flag for flag in FLAGS if flag.startswith("--")]
+    flag = None if key[2:] in KEYS else nearest(key, long_flags, cutoff=0.8)
     if flag:
         raise UserError(f"{key}: no such flag; did you mean {flag}? (an override of that name: {key}=VALUE)")
     if word is None or word in FLAGS or word.startswith("--"):

@@ -103,8 +103,8 @@ def _article(noun: str) -> str:
 def parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
     """What a constructor takes, by name, and whether it takes any other name too.
 
-    A constructor with `**kwargs` hands them to its base class, so those parameters count as well; where no base
-    but torch's is left, it keeps them, and any name will do.
+    A constructor with `**kwargs` hands them to its base class, so those parameters count as well; where no
+    base but torch's is left, it keeps them, and any name will do.
     """
     found: dict[str, inspect.Parameter] = {}
     constructors = [

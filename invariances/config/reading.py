@@ -151,9 +151,11 @@ def _nearest_file(path: Path) -> str:
 
 def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most like `name`, if any is near: 1 is equal, 0 has no letter in common."""
-    by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[close[0]] if close else None
+    exact = sorted(set(known))
+    folded = {other.lower(): other for other in exact}
+    close = difflib.get_close_matches(str(name), exact, n=1, cutoff=cutoff)
+    close = close or difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=cutoff)
+    return (close[0] if close[0] in exact else folded[close[0]]) if close else None
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
