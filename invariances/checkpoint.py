@@ -28,8 +28,9 @@ BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how the files of tor
 
 def numbered(folder: Path) -> list[Path]:
     """The files `model-<step>.ckpt` of a folder, by step: as a number, whatever their names or ages say."""
-    steps = {path: NAME.fullmatch(path.name) for path in folder.glob("model-*.ckpt") if path.is_file()}
-    return sorted((path for path, match in steps.items() if match), key=lambda path: int(steps[path][1]))
+    matches = [NAME.fullmatch(path.name) for path in folder.glob("model-*.ckpt") if path.is_file()]
+    steps = sorted((int(match[1]), match[0]) for match in matches if match)
+    return [folder / name for _, name in steps]
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -417,6 +417,10 @@ class TestRunKeys:
         assert complaint(good(learning_rate=None)) == "learning_rate: missing; give it, or base_learning_rate"
         assert check(good(learning_rate=None, num_steps=None), train=False)
 
+    def test_null_sections_are_not_given(self):
+        config = read([], {"Model": "null", "Transformer/in_channels": "5", "first_stage": "null"}, base=good())
+        assert configs.build_model(check(config)).layer.in_features == 5
+
     def test_free_notes(self):
         assert check(good(notes="a thought"))["notes"] == "a thought"
         assert check(good(notes={"who": "me", "when": 3}))

@@ -182,7 +182,8 @@ def _start(options: argparse.Namespace) -> int:
 
     earlier = Run.find(options.project) if options.project is not None else None
     config = read(options.base, options.overrides, base=earlier.config() if earlier else None)
-    config.setdefault("experiment_name", Path((options.base or [options.project])[-1]).stem)
+    if config.get("experiment_name") is None:
+        config["experiment_name"] = Path((options.base or [options.project])[-1]).stem
     config = resolve_checkpoints(check(config, train=options.train), debug=options.debug)
     checkpoint = _checkpoint(options, earlier)
     place = earlier if earlier is not None and _stays(options, earlier, checkpoint) else None

@@ -33,6 +33,7 @@ TRAINER_OURS = {
     "num_sanity_val_steps": "nothing: such steps would initialise ActNorm on validation images",
     "use_distributed_sampler": "nothing: the examples are shared out over the devices already",
 }
+OPTIONAL = {*KEYS, *OBJECTS.values(), "Model", "Transformer", "Loss"}  # null means: not given
 
 
 def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
@@ -43,12 +44,12 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
         train: whether the run trains; then `datasets/train`, a length and a learning rate are needed too.
 
     Returns:
-        the config with the defaults of the run's own keys filled in, and without run keys that are null.
+        the config with the defaults of the run's own keys, and without keys and sections that are null.
 
     Raises:
         UserError: all mistakes, one a line.
     """
-    given = {name: value for name, value in config.items() if value is not None or name not in KEYS}
+    given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _pairs(given, train), _datasets(given, train), _evaluations(given)]
     found = [line for part in [*parts, _trainer(given), _iterator(given)] for line in part]
     if len(found) == 1:

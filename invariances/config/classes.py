@@ -188,7 +188,8 @@ def cast(value: Any, annotation: Any) -> Any:
     """A fitting value as the type that is asked for: 1 as 1.0, a list as a tuple, text as a path."""
     options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     kinds = {get_origin(option) or option for option in options}
-    for given, wanted in ((int, float), (list, tuple), (str, Path)):
+    conversions: list[tuple[type, Any]] = [(int, float), (list, tuple), (str, Path)]
+    for given, wanted in conversions:
         if type(value) is given and wanted in kinds and given not in kinds:
             return wanted(value)
     return value

@@ -32,15 +32,15 @@ class _Loader(yaml.SafeLoader):
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+    def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse an alias to a node that is not finished: it holds itself."""
         mark = self.peek_event().start_mark
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         if node.end_mark is None:
             raise yaml.MarkedYAMLError(problem="the alias stands inside what it refers to", problem_mark=mark)
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuse a repeated key; plain YAML would keep the last one without a word."""
         node = super().compose_mapping_node(anchor)
         seen: dict[tuple[str, str], yaml.Node] = {}
@@ -153,9 +153,10 @@ def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that is most like `name`, if any is near: 1 is equal, 0 has no letter in common."""
     exact = sorted(set(known))
     folded = {other.lower(): other for other in exact}
-    close = difflib.get_close_matches(str(name), exact, n=1, cutoff=cutoff)
-    close = close or difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=cutoff)
-    return (close[0] if close[0] in exact else folded[close[0]]) if close else None
+    if close := difflib.get_close_matches(str(name), exact, n=1, cutoff=cutoff):
+        return close[0]
+    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

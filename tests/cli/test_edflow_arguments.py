@@ -139,6 +139,8 @@ class TestCommands:
         Path("mine.yaml").write_text(CONFIG.replace("experiment_name: test", ""))
         assert edflow.main(["-b", "mine.yaml", "-t"]) == 0
         assert engine.last.config["experiment_name"] == "mine"
+        assert edflow.main(["-b", "a.yaml", "-t", "--experiment_name", "null"]) == 0
+        assert engine.last.config["experiment_name"] == "a"
 
     def test_train_from_the_weights_of_a_checkpoint(self, trained, engine):
         path = str(trained.checkpoints / "model-10.ckpt")
