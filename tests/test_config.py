@@ -418,7 +418,8 @@ class TestRunKeys:
         assert check(good(learning_rate=None, num_steps=None), train=False)
 
     def test_null_sections_are_not_given(self):
-        config = read([], {"Model": "null", "Transformer/in_channels": "5", "first_stage": "null"}, base=good())
+        words = {"Model": "null", "Transformer/in_channels": "5", "first_stage": "null"}
+        config = read([], words, base=good())
         assert configs.build_model(check(config)).layer.in_features == 5
 
     def test_free_notes(self):
