@@ -38,7 +38,7 @@ from invariances.errors import UserError
 if TYPE_CHECKING:
     from invariances.run import Run
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("invariances.edflow")
 
 EXAMPLES = """examples:
   edflow -b configs/digits/clf.yaml -t                             train
@@ -92,7 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C, 143 for SIGTERM."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _start(parse(words))
+        options = parse(words)
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("invariances").setLevel(options.log_level.upper())
+        return _start(options)
     except UserError as error:
         if {"-d", "--debug"} & set(words):
             traceback.print_exc()

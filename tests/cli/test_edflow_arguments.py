@@ -78,6 +78,7 @@ def save(run: Run, step: int, state: dict | None = None) -> Path:
 def inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text(CONFIG)
+    monkeypatch.setattr(logging.getLogger("invariances"), "level", logging.NOTSET)
 
 
 @pytest.fixture
@@ -227,9 +228,11 @@ class TestCommands:
         assert engine.last.config["first_stage"] == wanted == Run.open("logs/latest").config()["first_stage"]
 
     def test_final_config_is_told(self, engine, caplog):
-        with caplog.at_level(logging.INFO):
-            assert edflow.main(["-b", "a.yaml", "-t", "--notes", "010"]) == 0
+        assert edflow.main(["-b", "a.yaml", "-t", "--notes", "010"]) == 0
         assert "notes: '010'" in caplog.text and "keep_checkpoints: 3" in caplog.text
+        caplog.clear()
+        assert edflow.main(["-b", "a.yaml", "-t", "-l", "warning"]) == 0
+        assert caplog.text == ""
 
     def test_process_for_a_further_device_joins_the_run(self, trained, engine, monkeypatch, capsys):
         monkeypatch.setenv(edflow.JOINED, str(trained.path))
