@@ -37,7 +37,7 @@ class FID:
         seed: of the samples.
 
     Raises:
-        ValueError: `features` names no network.
+        ValueError: `features` names no network; `batch_size` or `n_samples` is too small.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class FID:
     ) -> None:
         if isinstance(features, str) and features not in ("inception", "random"):
             raise ValueError(f"features = {features!r}; wanted inception, random, or a network with encode")
+        if batch_size < 1 or (n_samples is not None and n_samples < 2):
+            raise ValueError(f"batch_size = {batch_size}, n_samples = {n_samples}; wanted at least 1 and 2")
         self.features, self.features_name, self.mode, self.weights = features, features_name, mode, weights
         self.batch_size, self.n_samples, self.seed = batch_size, n_samples, seed
         self.kid, self.precision_recall = kid, precision_recall
@@ -96,6 +98,7 @@ class FID:
             return inception(self.mode, self.weights)
         except WeightsMissing as error:
             warnings.warn(f"{error}. Until then, scores are those of the random network", stacklevel=2)
+            self.path = None  # the file named there is to hold Inception's
             return random_network(self.mode)
 
     def _sample(self, iterator: Any, n: int) -> Iterator[Tensor]:

@@ -23,8 +23,9 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
 
     With Σ₁ = AᵀA, Σ₂ = BᵀB and C = ABᵀ, the eigenvalues of Σ₁Σ₂ other than 0 are those of the symmetric CCᵀ.
     So Cholesky decompositions and symmetric eigenvalues do what the square root of a general matrix does
-    slowly, and singular covariances (fewer samples than features) make it faster, not unstable. Source: Dowson
-    & Landau 1982; Heusel et al. 2017, eq. 6.
+    slowly, and singular covariances (fewer samples than features) make it faster, not unstable.
+
+    Source: Dowson & Landau 1982; Heusel et al. 2017, eq. 6.
 
     Args:
         mu1, mu2: means (D,).
@@ -64,7 +65,7 @@ def _checked(name: str, array: Array, n_axes: int) -> Tensor:
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """Rows F (r, D) with FᵀF = Σ, by Cholesky with pivots; r is the numerical rank, without rounding noise."""
+    """Rows F (r, D) with FᵀF = Σ, by Cholesky with pivots; r is the numerical rank."""
     upper, order, rank, _ = dpstrf(cov.numpy())  # its default tolerance is D · ε · the largest variance
     factor = torch.zeros_like(cov[:rank])
     factor[:, torch.from_numpy(order).long() - 1] = torch.from_numpy(upper).triu()[:rank]
