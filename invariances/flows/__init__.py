@@ -1,0 +1,6 @@
+"""Normalizing flows: invertible networks with a log-determinant, trained by maximum likelihood."""
+
+from invariances.flows.conditional import ConditionalTransformer
+from invariances.flows.unconditional import FactorTransformer, VectorTransformer
+
+__all__ = ["ConditionalTransformer", "FactorTransformer", "VectorTransformer"]
