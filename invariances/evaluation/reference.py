@@ -98,13 +98,8 @@ def reference(
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
     with locked(path):
         if not path.exists():
-            progress = tqdm(
-                total=key["count"], desc="reference images", unit="image", leave=False, disable=None
-            )
-            with progress:
-                _save(
-                    path, key, measure(_images(loader, progress), extractor, batch_size=batch_size, keep=keep)
-                )
+            images = _images(loader, key["count"])
+            _save(path, key, measure(images, extractor, batch_size=batch_size, keep=keep))
             log.info("wrote the reference statistics %s", path)
         return _load(path, key)
 
@@ -135,12 +130,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _images(loader: Any, progress: tqdm) -> Iterator[Tensor]:
-    for batch in loader:
-        if "image" not in batch:
-            raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
-        yield batch["image"]
-        progress.update(len(batch["image"]))
+def _images(loader: Any, n_images: int) -> Iterator[Tensor]:
+    with tqdm(total=n_images, desc="reference images", unit="image", leave=False, disable=None) as progress:
+        for batch in loader:
+            if "image" not in batch:
+                raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
+            yield batch["image"]
+            progress.update(len(batch["image"]))
 
 
 def _save(path: Path, key: Key, measured: FeatureSet) -> None:
