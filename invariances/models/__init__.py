@@ -1,9 +1,20 @@
 """Autoencoders, classifiers, and networks under study cut at a layer."""
 
+from invariances.models.autoencoder import Autoencoder
+from invariances.models.classifier import Classifier, DigitClassifier
 from invariances.models.cutting import Layer
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
 from invariances.models.subjects import Preprocess
 
-__all__ = ["DiagonalGaussian", "Frozen", "Greybox", "Layer", "Preprocess"]
+__all__ = [
+    "Autoencoder",
+    "Classifier",
+    "DiagonalGaussian",
+    "DigitClassifier",
+    "Frozen",
+    "Greybox",
+    "Layer",
+    "Preprocess",
+]

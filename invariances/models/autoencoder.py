@@ -1,0 +1,134 @@
+"""The autoencoder that turns images into codes and back (the first stage)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from invariances.flows.actnorm import adopt
+from invariances.flows.released import load_released
+from invariances.models.checks import check_images
+from invariances.models.distributions import DiagonalGaussian
+from invariances.models.layers import Norm, block, grid_size, initialise, n_channels
+from invariances.models.released import released_names
+
+
+class Encoder(nn.Module):
+    """Images (B, in_channels, in_size, in_size) to vectors (B, out_channels, 1, 1).
+
+    `n_down` blocks halve the grid: 4×4 convolution, normalisation, LeakyReLU; one convolution spans what is
+    left. Arguments as in `Autoencoder`.
+    """
+
+    def __init__(
+        self, in_channels: int, in_size: int, n_down: int, out_channels: int, norm: Norm, width: int
+    ) -> None:
+        super().__init__()
+        grid = grid_size(in_size, n_down)
+        channels = [in_channels, *(n_channels(scale, width) for scale in range(n_down))]
+        self.blocks = nn.Sequential(*(block(nn.Conv2d, *ends, norm) for ends in pairwise(channels)))
+        self.head = nn.Conv2d(channels[-1], out_channels, grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any real values."""
+        return self.head(self.blocks(x))
+
+
+class Decoder(nn.Module):
+    """Codes (B, z_dim, 1, 1) to images (B, out_channels, out_size, out_size) in [-1, 1].
+
+    Mirrors `Encoder`; tanh at the end.
+    """
+
+    def __init__(
+        self, out_channels: int, out_size: int, n_down: int, z_dim: int, norm: Norm, width: int
+    ) -> None:
+        super().__init__()
+        grid = grid_size(out_size, n_down)
+        channels = [n_channels(scale, width) for scale in reversed(range(n_down))]
+        self.head = nn.ConvTranspose2d(z_dim, channels[0], grid)
+        self.blocks = nn.Sequential(*(block(nn.ConvTranspose2d, *ends, norm) for ends in pairwise(channels)))
+        self.image = nn.ConvTranspose2d(channels[-1], out_channels, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Images in [-1, 1]."""
+        return torch.tanh(self.image(self.blocks(self.head(code))))
+
+
+class Autoencoder(nn.Module):
+    """Variational autoencoder of images: x -> N(mean, σ²) over codes z̄ -> x̂ (CVPR 2020 and ECCV 2020).
+
+    Scale s has width · min(2^s, 16) channels. Convolution weights start as N(0, 0.02).
+
+    Args:
+        in_channels, in_size: images are (B, in_channels, in_size, in_size) in [-1, 1].
+        n_down: number of stride-2 convolutions; in_size must be a multiple of 2^n_down.
+        z_dim: channels of the code, (B, z_dim, 1, 1).
+        norm: "an" (ActNorm), "bn" (BatchNorm) or "none".
+        deterministic: codes without noise, see `DiagonalGaussian`.
+        width: channels at the finest scale.
+
+    Raises:
+        ValueError: in_size does not fit n_down; images or codes of another size or number of channels.
+        TypeError: images that are not floating point.
+
+    Example:
+        >>> autoencoder = Autoencoder(in_channels=1, in_size=32, n_down=4, z_dim=64, norm="bn")
+        >>> posterior = autoencoder.encode(torch.rand(2, 1, 32, 32) * 2 - 1)
+        >>> posterior.mode().shape, posterior.kl().shape
+        (torch.Size([2, 64, 1, 1]), torch.Size([2]))
+        >>> autoencoder.decode(posterior.sample()).shape
+        torch.Size([2, 1, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        in_size: int,
+        n_down: int,
+        z_dim: int,
+        norm: Norm = "an",
+        deterministic: bool = False,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
+        self.deterministic = deterministic
+        self.encoder = Encoder(in_channels, in_size, n_down, 2 * z_dim, norm, width)
+        self.decoder = Decoder(in_channels, in_size, n_down, z_dim, norm, width)
+        self.apply(initialise)
+        adopt(self)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution, where gradients of loss terms are compared."""
+        return self.decoder.image.weight
+
+    def encode(self, x: Float[Tensor, "batch channels height width"]) -> DiagonalGaussian:
+        """The distribution over codes of images in [-1, 1]."""
+        check_images(x, self.in_channels, self.in_size)
+        mean, logvar = self.encoder(x).chunk(2, dim=1)
+        return DiagonalGaussian(mean, logvar, self.deterministic)
+
+    def decode(self, code: Float[Tensor, "batch z_dim 1 1"]) -> Float[Tensor, "batch channels height width"]:
+        """Images in [-1, 1] of codes."""
+        if tuple(code.shape[1:]) != (self.z_dim, 1, 1):
+            raise ValueError(f"codes have shape {tuple(code.shape)}; wanted (B, {self.z_dim}, 1, 1)")
+        return self.decoder(code)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch channels height width"], DiagonalGaussian]:
+        """The image of one sampled code, and the distribution it was drawn from."""
+        posterior = self.encode(x)
+        return self.decode(posterior.sample()), posterior
+
+    def load_released(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Take the weights of a released autoencoder.
+
+        Raises:
+            ValueError: lists the names and shapes that do not fit.
+        """
+        load_released(self, state_dict, released_names(len(self.decoder.blocks)))

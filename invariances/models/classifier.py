@@ -1,0 +1,115 @@
+"""Classifiers: the one of the published experiments, and a small one for digits."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from invariances.flows.actnorm import adopt
+from invariances.flows.released import load_released
+from invariances.models.autoencoder import Encoder
+from invariances.models.checks import check_images
+from invariances.models.layers import Norm, initialise
+from invariances.models.released import released_names
+
+
+class Classifier(nn.Module):
+    """The encoder of `Autoencoder` with a linear classifier on its output (CVPR 2020).
+
+    Args:
+        in_channels, in_size: images are (B, in_channels, in_size, in_size) in [-1, 1].
+        n_down: number of stride-2 convolutions; in_size must be a multiple of 2^n_down.
+        z_dim: channels of the representation.
+        n_classes: number of logits.
+        norm: "an" (ActNorm), "bn" (BatchNorm) or "none".
+        width: channels at the finest scale.
+
+    Raises:
+        ValueError: in_size does not fit n_down; images of another size or number of channels.
+        TypeError: images that are not floating point.
+
+    Example:
+        >>> import torch
+        >>> classifier = Classifier(in_channels=3, in_size=32, n_down=4, z_dim=64, n_classes=10, norm="bn")
+        >>> classifier(torch.rand(2, 3, 32, 32) * 2 - 1).shape
+        torch.Size([2, 10])
+        >>> classifier.encode(torch.rand(2, 3, 32, 32) * 2 - 1).shape
+        torch.Size([2, 64, 1, 1])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        in_size: int,
+        n_down: int,
+        z_dim: int,
+        n_classes: int,
+        norm: Norm = "an",
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.in_size = in_channels, in_size
+        self.encoder = Encoder(in_channels, in_size, n_down, z_dim, norm, width)
+        self.classifier = nn.Linear(z_dim, n_classes)
+        self.apply(initialise)
+        adopt(self)
+
+    def encode(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch z_dim 1 1"]:
+        """The representation, any real values."""
+        check_images(x, self.in_channels, self.in_size)
+        return self.encoder(x)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits of the classes."""
+        return self.classifier(self.encode(x).flatten(1))
+
+    def load_released(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Take the weights of a released classifier.
+
+        Raises:
+            ValueError: lists the names and shapes that do not fit.
+        """
+        load_released(self, state_dict, released_names())
+
+
+class DigitClassifier(nn.Module):
+    """A small convolutional network for 32-pixel digits, with layers at several depths to look into.
+
+    `conv1`, `conv2`, `conv3` (stride 2, BatchNorm, ReLU; 16², 8², 4² positions with 1, 2, 4 times `width`
+    channels), `penultimate` (64 channels) and `logits` are its children and can be cut by name.
+
+    Args:
+        in_channels: images are (B, in_channels, 32, 32) in [-1, 1].
+        n_classes: number of logits.
+        width: channels of the first layer.
+
+    Raises:
+        ValueError: images of another size or number of channels.
+        TypeError: images that are not floating point.
+
+    Example:
+        >>> import torch
+        >>> DigitClassifier()(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    in_size = 32
+
+    def __init__(self, in_channels: int = 3, n_classes: int = 10, width: int = 32) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.conv1 = _half(in_channels, width)
+        self.conv2 = _half(width, 2 * width)
+        self.conv3 = _half(2 * width, 4 * width)
+        self.penultimate = nn.Sequential(nn.Flatten(), nn.Linear(4 * width * 4 * 4, 64), nn.ReLU())
+        self.logits = nn.Linear(64, n_classes)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Logits of the classes."""
+        check_images(x, self.in_channels, self.in_size)
+        return self.logits(self.penultimate(self.conv3(self.conv2(self.conv1(x)))))
+
+
+def _half(in_channels: int, out_channels: int) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
