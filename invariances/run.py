@@ -14,8 +14,8 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("logs")
 LATEST = "latest:"
+SAVED = "configs/????-??-??T??-??-??-*.yaml"
 FROZEN = ("GreyboxModel", "AutoencoderModel", "first_stage")  # sections that take a network from a checkpoint
 
 
@@ -76,8 +77,8 @@ class Run:
             near = configs.nearest(given.name, [run.name for run in _folders(given.parent)])
             hint = f"; did you mean {given.with_name(near)}?" if near else ""
             raise UserError(f"{given}: no such run{hint}")
-        if not folder.is_dir() or not any(folder.glob("configs/*.yaml")):
-            raise UserError(f"{given}: is no run; wanted a folder that holds configs/*.yaml, or such a file")
+        if not folder.is_dir() or not any(folder.glob(SAVED)):
+            raise UserError(f"{given}: is no run; wanted a folder that holds configs/<time>-train.yaml")
         return cls(folder, given if given.is_file() else None)
 
     @classmethod
@@ -98,7 +99,7 @@ class Run:
         runs = [cls(folder) for folder in reversed(_folders(Path(root)))]
         for experiment in (name, f"{name}_debug")[: 1 + debug]:
             for run in runs:
-                if run.experiment == experiment and run.has_checkpoints:
+                if run.has_checkpoints and run.experiment == experiment:
                     return run
         raise UserError(f"{text}: no such run with a checkpoint in {root}; {_how_to_make(name, runs)}")
 
@@ -117,7 +118,7 @@ class Run:
         """
         if self.config_file is not None:
             return configs.read_file(self.config_file)
-        saved = sorted(self.path.glob("configs/*.yaml"), key=_by_time)
+        saved = sorted(self.path.glob(SAVED), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
         if not saved:
             raise UserError(f"{self.path}: holds no config")
@@ -252,19 +253,27 @@ def _first_free(make: Callable[[str], Path]) -> Path:
 
 
 def _make_folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be made ({error.strerror})") from error
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
     return path
 
 
 def _write_new(path: Path, text: str) -> Path:
-    with path.open("x", encoding="utf-8") as file:
+    with _explained(path), path.open("x", encoding="utf-8") as file:
         file.write(text)
     return path
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A UserError in place of any OSError but the one that says that the path itself is taken."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _point_latest(root: Path) -> None:

@@ -536,8 +536,9 @@ class TestEvaluations:
         assert "both are given" in complaint(good(fid={"n_samples": 5}, evaluation={"fid": {}}))
 
     def test_mistakes(self):
-        assert "evaluation/metrc: unknown evaluation; did you mean metric?" in complaint(
-            good(evaluation={"metrc": {}})
+        assert (
+            "evaluation/metrc: unknown evaluation, and no `class` in it; did you mean metric?"
+            in complaint(good(evaluation={"metrc": {}}))
         )
         assert "evaluation/metric/n: unknown argument" in complaint(good(evaluation={"metric": {"n": 3}}))
         assert "evaluation/metric: got 3" in complaint(good(evaluation={"metric": 3}))
@@ -671,6 +672,11 @@ class TestLocate:
                 "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise ValueError('late')\n",
                 "ZeroDivisionError",
                 2,
+            ),
+            (
+                "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise ValueError('late') from None\n",
+                "ValueError",
+                4,
             ),
             ("from invariances.errors import Nope\n", "ImportError: cannot import name 'Nope'", 1),
         ],

@@ -91,8 +91,20 @@ class TestCreate:
 
     def test_root_cannot_be_made(self):
         Path("file").write_text("x")
-        assert complaint(Run.create, "a", "file") == complaint(Run.create, "a", "file")
-        assert "cannot be made" in complaint(Run.create, "a", "file")
+        Path("dangling").symlink_to("gone")
+        assert "cannot be written" in complaint(Run.create, "a", "file")
+        assert "cannot be written" in complaint(Run.create, "a", "dangling")
+
+    def test_config_cannot_be_written(self, monkeypatch):
+        run = Run.create("a")
+
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "open", full)
+        assert "-train.yaml: cannot be written (No space left on device)" in complaint(
+            run.save_config, {}, "train"
+        )
 
 
 class TestLatest:
@@ -140,6 +152,11 @@ class TestOpen:
     def test_missing_root(self):
         assert complaint(Run.open, "logs/x").startswith("logs/x: no such run")
 
+    def test_configs_of_the_project_are_no_run(self):
+        Path("configs").mkdir()
+        Path("configs/mnist_ae.yaml").write_text("a: 1")
+        assert "configs/mnist_ae.yaml: is no run" in complaint(Run.open, "configs/mnist_ae.yaml")
+
     @pytest.mark.parametrize("what", ["folder", "file", "empty"])
     def test_no_run(self, what):
         path = Path(what)
@@ -147,7 +164,9 @@ class TestOpen:
             path.write_text("a: 1")
         else:
             (path / "configs").mkdir(parents=True) if what == "empty" else path.mkdir()
-        assert f"{what}: is no run; wanted a folder that holds configs/*.yaml" in complaint(Run.open, what)
+        assert f"{what}: is no run; wanted a folder that holds configs/<time>-train.yaml" in complaint(
+            Run.open, what
+        )
 
     def test_dangling_latest(self):
         Path("logs").mkdir()
@@ -256,7 +275,7 @@ class TestLatestExperiment:
         Path("logs/notes.txt").touch()
         Path("logs/zzz/configs").mkdir(parents=True)
         Path("logs/zzz2/configs").mkdir(parents=True)
-        Path("logs/zzz2/configs/a-train.yaml").write_text("a: [1")
+        Path("logs/zzz2/configs/2026-11-25T10-00-00-train.yaml").write_text("a: [1")
         assert Run.find("latest:ae").path == run.path
 
     def test_never_trained_says_how(self):

@@ -168,7 +168,7 @@ def _value_after(key: str, word: str | None) -> str:
     if flag:
         raise UserError(f"{key}: no such flag; did you mean {flag}? (an override of that name: {key}=VALUE)")
     if word is None or word in FLAGS or word.startswith("--"):
-        raise UserError(f"{key}: has no value; wanted {key} VALUE, or one of {', '.join(sorted(FLAGS))}")
+        raise UserError(f"{key}: has no value; wanted {key} VALUE, or one of the flags in edflow --help")
     return word
 
 
@@ -181,19 +181,36 @@ def _about_stray(word: str) -> str:
 
 def _start(options: argparse.Namespace) -> int:
     """Check everything, then train or evaluate; returns the exit code."""
-    from invariances.run import Run, resolve_checkpoints  # torch comes along, and --help is instant without
-
-    earlier = Run.find(options.project) if options.project is not None else None
+    earlier = _earlier(options)
     config = read(options.base, options.overrides, base=earlier.config() if earlier else None)
     if config.get("experiment_name") is None:
         config["experiment_name"] = Path((options.base or [options.project])[-1]).stem
-    config = resolve_checkpoints(check(config, train=options.train), debug=options.debug)
+    config = _resolved(check(config, train=options.train), options)
     checkpoint = _checkpoint(options, earlier)
     place = earlier if earlier is not None and _stays(options, earlier, checkpoint) else None
     if place is not None and options.name is not None:
         raise UserError(f"-n {options.name}: is for new runs; this one goes on in {place.path}: leave -n out")
     with _started(options, config, place) as run:
         return _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
+
+
+# Torch comes along with `invariances.run`; imported late, nobody waits for it to be told of a mistyped name.
+
+
+def _earlier(options: argparse.Namespace) -> "Run | None":
+    """The run that -p names."""
+    if options.project is None:
+        return None
+    from invariances.run import Run
+
+    return Run.find(options.project)
+
+
+def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The config with a file in place of each latest:EXPERIMENT."""
+    from invariances.run import resolve_checkpoints
+
+    return resolve_checkpoints(config, debug=options.debug)
 
 
 def _checkpoint(options: argparse.Namespace, earlier: "Run | None") -> Path | None:

@@ -111,7 +111,7 @@ def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
     if "class" in spec:
         return locate(spec["class"], key, "invariances.evaluation.Evaluation")
     if name not in EVALUATIONS:
-        raise UserError(f"{key}: unknown evaluation{hint(name, EVALUATIONS)}, or name its `class`")
+        raise UserError(f"{key}: unknown evaluation, and no `class` in it{hint(name, EVALUATIONS)}")
     return EVALUATIONS[name]
 
 

@@ -23,6 +23,7 @@ except ImportError:
     ALIASES = {}
 
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_EXACT = {int: (int,), float: (int, float), bool: (bool,), type(None): (type(None),)}
 _FRAMEWORK = ("torch", "pytorch_lightning", "lightning", "lightning_fabric")
 _FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with a decimal point"}
 
@@ -79,8 +80,8 @@ def _siblings(path: str) -> list[str]:
 
 def _cause(error: BaseException) -> str:
     """The first error of a chain, with the file and line it comes from."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = earlier
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
@@ -168,10 +169,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return any(fits(value, option) for option in inner)
     if origin is Literal:
         return any(value == option and type(value) is type(option) for option in inner)
-    if annotation in (int, float) or annotation is bool:
-        return type(value) in {int: (int,), float: (int, float), bool: (bool,)}[annotation]
-    if annotation in (None, type(None)):
-        return value is None
+    if annotation in _EXACT:
+        return type(value) in _EXACT[annotation]
     kind = origin or annotation
     if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
         return True  # left to the constructor
