@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,11 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
             self.bar = tqdm(
-                total=self.num_steps, initial=int(pl_module.step), unit="step", dynamic_ncols=True, mininterval=0.5
+                total=self.num_steps,
+                initial=int(pl_module.step),
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:

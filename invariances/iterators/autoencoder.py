@@ -63,7 +63,8 @@ class AutoencoderIterator(Iterator):
         """The loss without discriminator on held-out images, of the posterior's mode."""
         posterior = self.model.encode(batch["image"])
         reconstruction = self.model.decode(posterior.mode())
-        self.report(self.loss.negative_elbo(batch["image"], reconstruction, posterior)[1], "validation")
+        _, logs = self.loss.negative_elbo(batch["image"], reconstruction, posterior)
+        self.report(logs, "validation", len(batch["image"]))
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and decodings of N(0, 1)."""

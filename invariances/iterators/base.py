@@ -77,8 +77,13 @@ class Iterator(pl.LightningModule):
         """What a reader of `metrics.json` needs to know about the model."""
         return {}
 
-    def report(self, terms: dict[str, Tensor], split: str) -> None:
+    def report(self, terms: dict[str, Tensor], split: str, n_examples: int = 1) -> None:
         """Log the terms of a loss as `split/name`, and stop where one of them is not finite.
+
+        Args:
+            terms: name -> mean over the batch.
+            split: `train` (logged at each step) or `validation` (averaged over the examples of a pass).
+            n_examples: size of the batch, its weight in that average.
 
         Raises:
             UserError: names the step and the terms; it is raised before the optimiser sees the gradient.
@@ -92,7 +97,7 @@ class Iterator(pl.LightningModule):
             )
         self.log_dict(
             {f"{split}/{name}": value for name, value in zip(terms, values, strict=True)},
-            batch_size=1,  # what is logged is a mean already, and every batch counts the same
+            batch_size=n_examples,
             on_step=split == "train",
             on_epoch=split != "train",
         )

@@ -50,7 +50,7 @@ class CINNIterator(Iterator):
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         """The loss on held-out images."""
-        self.report(self.terms(batch), "validation")
+        self.report(self.terms(batch), "validation", len(batch["image"]))
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and samples that share their representation."""

@@ -52,4 +52,4 @@ class ClassifierIterator(Iterator):
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         """Loss and accuracy on held-out images."""
-        self.report(self.terms(batch), "validation")
+        self.report(self.terms(batch), "validation", len(batch["image"]))
