@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from invariances import config as configs
-from invariances.config import check, dump, merge, parse, read
-from invariances.config.classes import describe, fits, mistakes, parameters
+from invariances.config import check, classes, dump, merge, parse, read
+from invariances.config.classes import cast, describe, fits, mistakes, parameters
 from invariances.errors import UserError
 
 HERE = "tests.test_config"
@@ -645,6 +645,13 @@ class TestLocate:
             "no module named invariances.errors.deeper"
         )
 
+    def test_names_of_the_older_projects(self, monkeypatch):
+        monkeypatch.setitem(classes.ALIASES, "nosuchproject.models.ae.Model", f"{HERE}.Net")
+        assert configs.locate("nosuchproject.models.ae.Model", "model") is Net
+        assert self.complain("nosuchproject.models.ae.Modell") == (
+            "no module named nosuchproject; did you mean nosuchproject.models.ae.Model?"
+        )
+
     def test_no_such_name(self):
         assert self.complain(f"{HERE}.Nett") == f"module {HERE} has no Nett; did you mean Net?"
 
@@ -750,6 +757,24 @@ class TestKinds:
     def test_fits(self, annotation, fitting, other):
         assert all(fits(value, annotation) for value in fitting)
         assert not any(fits(value, annotation) for value in other)
+
+    @pytest.mark.parametrize(
+        ("value", "annotation", "wanted"),
+        [
+            (1, float, 1.0),
+            (1, float | None, 1.0),
+            (1, int | float, 1),
+            ([1, 2], tuple[int, int], (1, 2)),
+            ([1, 2], list[int], [1, 2]),
+            ("a/b", Path, Path("a/b")),
+            ("a", str | Path, "a"),
+            (None, float | None, None),
+            (True, bool, True),
+        ],
+    )
+    def test_cast(self, value, annotation, wanted):
+        result = cast(value, annotation)
+        assert result == wanted and type(result) is type(wanted)
 
     @pytest.mark.parametrize(
         ("annotation", "words"),

@@ -16,11 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from invariances.config.reading import nearest
 from invariances.errors import UserError
-
-try:
-    from invariances.legacy import ALIASES
-except ImportError:
-    ALIASES = {}
+from invariances.legacy import ALIASES
 
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _EXACT = {int: (int,), float: (int, float), bool: (bool,), type(None): (type(None),)}
@@ -46,7 +42,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{key}: {path!r} is no dotted class path; wanted one such as package.module.Class")
     module_path, _, name = ALIASES.get(path, path).rpartition(".")
-    module = _import(module_path, key)
+    module = _import(module_path, name, key)
     if not hasattr(module, name):
         classes = [n for n, value in vars(module).items() if isinstance(value, type) and n[0] != "_"]
         raise UserError(f"{key}: module {module_path} has no {name}{hint(name, classes)}")
@@ -58,7 +54,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     return found
 
 
-def _import(path: str, key: str) -> ModuleType:
+def _import(path: str, name: str, key: str) -> ModuleType:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that a file here never stands in for an installed module
     importlib.invalidate_caches()
@@ -67,7 +63,9 @@ def _import(path: str, key: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # a user's module may raise anything; the cause is told below
         absent = error.name if isinstance(error, ModuleNotFoundError) else None
         if absent is not None and f"{path}.".startswith(f"{absent}."):
-            raise UserError(f"{key}: no module named {absent}{hint(absent, _siblings(absent))}") from error
+            older = nearest(f"{path}.{name}", ALIASES, cutoff=0.9)
+            near = f"; did you mean {older}?" if older else hint(absent, _siblings(absent))
+            raise UserError(f"{key}: no module named {absent}{near}") from error
         raise UserError(f"{key}: importing {path} failed: {_cause(error)}") from error
 
 
