@@ -172,7 +172,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     """Put a checkpoint's weights into a module, all of them.
 
     A prefix that wrappers put before every name (`module.`, `model.`) is taken off; where a checkpoint holds
-    other networks beside `model.`, those are left alone.
+    other networks beside `model.`, those are left alone. Where no name is known, but the module can load the
+    released checkpoints of the papers (`load_released`), it is taken for one of them.
 
     Args:
         module: takes the weights.
@@ -185,6 +186,10 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     weights, wanted = weights_of(state), module.state_dict()
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in wanted))
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if hasattr(module, "load_released") and own and own.keys().isdisjoint(wanted):
+        with configs.named(str(path)):
+            module.load_released(own)
+        return
     try:
         module.load_state_dict(own)
     except RuntimeError as error:

@@ -325,6 +325,22 @@ class TestWeights:
         message = complaint(checkpoint.load_weights, Net(), state, "a.ckpt")
         assert message.startswith("a.ckpt: does not fit Net: none of the 4 weights is in it")
 
+    def test_released_names(self):
+        class Released(Net):
+            def load_released(self, state_dict):
+                if "first.weight" not in state_dict:
+                    raise ValueError("first.weight is missing")
+                ours = {k.replace("first", "one").replace("second", "two"): v for k, v in state_dict.items()}
+                self.load_state_dict(ours)
+
+        source, target = Net(), Released()
+        theirs = {"one": "first", "two": "second"}
+        released = {f"{theirs[k[:3]]}{k[3:]}": value for k, value in source.state_dict().items()}
+        checkpoint.load_weights(target, {"state_dict": released}, "a.ckpt")
+        assert torch.equal(source(self.x), target(self.x))
+        message = complaint(checkpoint.load_weights, Released(), {"a": torch.zeros(1)}, "a.ckpt")
+        assert message == "a.ckpt: first.weight is missing"
+
     def test_a_hook_of_the_module_may_fill_in(self):
         """What an older file lacks is the module's business, if it says so."""
 
