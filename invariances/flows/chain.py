@@ -41,7 +41,7 @@ class Chain(nn.Sequential, Bijection):
         return y
 
 
-def flow(
+def flow_block(
     channels: int,
     hidden_dim: int,
     hidden_depth: int,
@@ -57,7 +57,7 @@ def flow(
         embedding_channels: see `DoubleCoupling`.
         activation: "none", or "lrelu" for `InvertibleLeakyReLU`.
 
-    >>> [name for name, _ in flow(8, hidden_dim=16, hidden_depth=1).named_children()]
+    >>> [name for name, _ in flow_block(8, hidden_dim=16, hidden_depth=1).named_children()]
     ['norm', 'coupling', 'permutation']
     """
     layers: dict[str, nn.Module] = {"norm": ActNorm(channels)}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from invariances.flows.actnorm import adopt
-from invariances.flows.chain import Activation, Chain, flow
+from invariances.flows.chain import Activation, Chain, flow_block
 from invariances.flows.embedder import ConvolutionalEmbedder, DenseEmbedder
 from invariances.flows.released import CONDITIONAL, load_released
 from invariances.flows.vectors import at_work, check_vectors, from_rows, normal, precision, require, to_rows
@@ -86,7 +86,10 @@ class ConditionalTransformer(nn.Module):
         self.condition = (conditioning_in_channels, conditioning_spatial_size)
         self.embedder = _embedder(*self.condition, in_channels, embedder_down, conditioning_depth)
         self.flow = Chain(
-            *(flow(in_channels, mid_channels, hidden_depth, in_channels, activation) for _ in range(n_flows))
+            *(
+                flow_block(in_channels, mid_channels, hidden_depth, in_channels, activation)
+                for _ in range(n_flows)
+            )
         )
         adopt(self)
 

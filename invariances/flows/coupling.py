@@ -59,7 +59,7 @@ class DoubleCoupling(Bijection):
         x = (a, b)    b' = b · exp(s₁(a)) + t₁(a)    a' = a · exp(s₂(b')) + t₂(b')    y = (b', a')
 
     Each log-scale ends in tanh, so it lies in (−1, 1): deep flows stay finite and can be inverted. Where the
-    number of channels is odd, a has one more than b. An embedding, if any, is a further input of the networks.
+    number of channels is odd, a has one more than b. An embedding, if any, is a further input of all four.
 
     Args:
         channels: C of the vectors (B, C), 2 or more.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from invariances.flows.actnorm import adopt
-from invariances.flows.chain import Chain, flow
+from invariances.flows.chain import Chain, flow_block
 from invariances.flows.released import VECTOR, load_released
 from invariances.flows.vectors import at_work, check_vectors, from_rows, normal, precision, require, to_rows
 
@@ -56,7 +56,7 @@ class VectorTransformer(nn.Module):
             hidden_dim=(hidden_dim, 1),
         )
         self.in_channel = in_channel
-        self.flow = Chain(*(flow(in_channel, hidden_dim, hidden_depth) for _ in range(n_flow)))
+        self.flow = Chain(*(flow_block(in_channel, hidden_dim, hidden_depth) for _ in range(n_flow)))
         adopt(self)
 
     def forward(self, x: Vectors) -> tuple[Vectors, LogDeterminant]:

@@ -77,7 +77,7 @@ def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
     >>> torch.equal(from_rows(to_rows(x, x.dtype), x.shape), x)
     True
     """
-    return rows.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+    return rows.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
