@@ -73,11 +73,12 @@ class StopOnSignal(pl.Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.received: int | None = None
+        self.saved = False
         self.previous: dict[int, Any] = {}
 
-    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        if stage == "fit":
-            self.previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        # not earlier: Lightning would put its own handler on top, which ends a run on SIGTERM with exit code 0
+        self.previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def _receive(self, signum: int, frame: Any) -> None:
         self.received = signum
@@ -86,6 +87,19 @@ class StopOnSignal(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.received is not None:
             self.checkpoints.save(trainer, pl_module)
+            self.saved = True
+
+    # The batch's losses are logged after `on_train_batch_end`, and an evaluation that is due belongs to this step: a
+    # resumed run does neither again. Leave in what comes next.
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self._leave(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._leave(pl_module)
+
+    def _leave(self, pl_module: Any) -> None:
+        if self.received is not None and self.saved:
             raise Stopped(self.received, int(pl_module.step))
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:

@@ -22,7 +22,7 @@ from invariances.run import Run
 CONFIGS = Path(__file__).parents[1] / "configs" / "digits"
 AE = ["-b", str(CONFIGS / "ae.yaml"), "--Model/width", "4", "--Model/z_dim", "8", "--batch_size", "150"]
 AE += ["--evaluation/grid/n_images", "2", "--trainer/accelerator", "cpu"]
-CLF = ["-b", str(CONFIGS / "clf.yaml"), "--Model/width", "4", "--batch_size", "150", "--trainer/accelerator", "cpu"]
+CLF = ["-b", str(CONFIGS / "clf.yaml"), "--batch_size", "150", "--trainer/accelerator", "cpu"]
 CINN = ["--Transformer/in_channels", "8", "--Transformer/mid_channels", "8", "--Transformer/n_flows", "2"]
 CINN += ["--batch_size", "150", "--evaluation/faithfulness/n_images", "50", "--trainer/accelerator", "cpu"]
 CINN += ["--evaluation/grid/n_images", "2"]

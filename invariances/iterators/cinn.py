@@ -18,6 +18,9 @@ class CINNIterator(Iterator):
         greybox: the network under study cut at a layer; frozen.
         autoencoder: the first stage; frozen.
         learning_rate, num_steps, decay_start, seed: see `Iterator`.
+
+    Raises:
+        ValueError: the flow's arguments do not fit the layer or the autoencoder.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class CINNIterator(Iterator):
         seed: int = 0,
     ) -> None:
         super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        _check_sizes(model, greybox, autoencoder)
         self.greybox, self.autoencoder = Frozen(greybox), Frozen(autoencoder)
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -63,3 +67,18 @@ class CINNIterator(Iterator):
     def facts(self) -> dict[str, Any]:
         """The layer under study and its place in the network."""
         return {"layer": self.greybox.network.layer, "depth": self.greybox.network.depth}
+
+
+def _check_sizes(model: Any, greybox: Any, autoencoder: Any) -> None:
+    channels, height, width = greybox.shape
+    if model.condition != (channels, height) or height != width:
+        raise ValueError(
+            f"Transformer/conditioning_in_channels is {model.condition[0]} and Transformer/conditioning_spatial_size "
+            f"{model.condition[1]}, but GreyboxModel/layer {greybox.layer} has {channels} channels on a grid of "
+            f"{height} × {width}; write {channels} and {height}"
+        )
+    if model.in_channels != autoencoder.z_dim:
+        raise ValueError(
+            f"Transformer/in_channels is {model.in_channels}, but the codes of AutoencoderModel have "
+            f"{autoencoder.z_dim} channels; write {autoencoder.z_dim}"
+        )
