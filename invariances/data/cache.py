@@ -115,9 +115,8 @@ def cached(
     """Images of those pictures that can be read, these pictures, and what is wrong with the others.
 
     Raises:
-        ValueError: `on_error` is neither "raise" nor "skip".
+        ValueError: `on_error` is neither "raise" nor "skip"; the disk is too small.
         BrokenPicture: see `PictureSet`.
-        OSError: the disk is too small.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is wanted')
@@ -196,7 +195,7 @@ def _build(folder: Path, pictures: Pictures, square: Square) -> None:
 def _require_space(folder: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
-        raise OSError(
+        raise ValueError(
             f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB; "
             "free some, or set INVARIANCES_DATA to a larger disk"
         )

@@ -6,12 +6,11 @@ counter-based generator; Salmon et al., "Parallel random numbers: as easy as 1, 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from zlib import crc32
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt32
-
-_ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1))
 
 
 def mix(x: UInt32[np.ndarray, "..."]) -> UInt32[np.ndarray, "..."]:
@@ -19,12 +18,18 @@ def mix(x: UInt32[np.ndarray, "..."]) -> UInt32[np.ndarray, "..."]:
 
     Its constants are those of "lowbias32" (C. Wellons, hash-prospector).
     """
-    x, shifted = x.copy(), np.empty_like(x)
-    for shift, factor in _ROUNDS:
+    shifted = x >> np.uint32(16)
+    x = x ^ shifted
+    for factor, shift in ((0x7FEB352D, 15), (0x846CA68B, 16)):
+        np.multiply(x, np.uint32(factor), out=x)
         np.right_shift(x, np.uint32(shift), out=shifted)
         np.bitwise_xor(x, shifted, out=x)
-        np.multiply(x, np.uint32(factor), out=x)
     return x
+
+
+@lru_cache(maxsize=16)
+def _mixed_range(n: int) -> UInt32[np.ndarray, "{n}"]:
+    return mix(np.arange(n, dtype=np.uint32))
 
 
 def _word(number: int) -> UInt32[np.ndarray, "1"]:
@@ -49,12 +54,16 @@ class Draws:
     epoch: int
     index: Int64[np.ndarray, " batch"]
 
+    def __getitem__(self, rows: slice) -> "Draws":
+        """Those of some of the examples."""
+        return Draws(self.seed, self.epoch, self.index[rows])
+
     def bits(self, stream: str, n: int) -> UInt32[np.ndarray, "batch {n}"]:
         """The first n random words of each example."""
         key = mix(_word(self.seed))
         for number in (_word(self.epoch), _word(crc32(stream.encode())), self.index.astype(np.uint32)):
             key = mix(key ^ number)
-        return mix(mix(np.arange(n, dtype=np.uint32)) ^ key[:, None])
+        return mix(_mixed_range(n) ^ key[:, None])
 
     def uniform(self, stream: str, n: int) -> Float[np.ndarray, "batch {n}"]:
         """U[0, 1), n numbers for each example, on a grid of 2⁻³²."""

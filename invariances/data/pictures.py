@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,7 +47,7 @@ def _leads_up(path: Path) -> bool:
     return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
-def load_picture(source: str | Path | BufferedIOBase) -> Image.Image:
+def load_picture(source: str | Path | BufferedIOBase | IO[bytes]) -> Image.Image:
     """An upright RGB picture of 8 bits a channel from a file.
 
     Raises:
@@ -62,7 +63,7 @@ def load_picture(source: str | Path | BufferedIOBase) -> Image.Image:
         raise BrokenPicture(f"{name} cannot be read as a picture: {reason}") from error
 
 
-def _is_empty(source: str | Path | BufferedIOBase) -> bool:
+def _is_empty(source: str | Path | BufferedIOBase | IO[bytes]) -> bool:
     if isinstance(source, str | Path):
         return Path(source).is_file() and Path(source).stat().st_size == 0
     return source.seek(0, 2) == 0

@@ -90,3 +90,11 @@ def test_resize_filters_when_it_shrinks():
     stripes[..., ::3] = 255
     small = resize(stripes, 24)[..., 2:-2]
     assert abs(small.mean() / 255 - 1 / 3) < 0.01 and small.std() / 255 < 0.03
+
+
+def test_large_batches_are_worked_on_in_blocks_without_a_trace():
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 3, 64, 64), dtype=np.uint8)
+    draws = Draws(0, 0, np.arange(40))
+    whole = dequantise(pixels, draws)
+    assert torch.equal(whole[33:36], dequantise(pixels[33:36], draws[33:36]))
+    assert dequantise(pixels[:0], draws[:0]).shape == (0, 3, 64, 64)

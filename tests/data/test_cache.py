@@ -176,7 +176,7 @@ def test_boxes_are_cut_out_and_must_fit(tmp_path, decoded):
 def test_a_disk_too_small_is_told_before_any_work(pictures, decoded, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match="set INVARIANCES_DATA to a larger disk"):
+    with pytest.raises(ValueError, match="set INVARIANCES_DATA to a larger disk"):
         cached(pictures, Square(8), root=tmp_path)
     assert decoded == []
 

@@ -1,0 +1,146 @@
+"""`edexplore`: browse a data set in the browser."""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from invariances.config import locate, parse, read
+from invariances.config.building import class_and_arguments, locate_dataset
+from invariances.config.classes import mistakes, parameters
+from invariances.errors import UserError
+
+EXAMPLES = """examples:
+  edexplore --dataset invariances.data.MNISTTrain
+  edexplore --dataset invariances.data.Folder --folder my_pictures --size 64
+  edexplore -b configs/digits/clf.yaml
+  edexplore -b configs/digits/clf.yaml --datasets/train/size 64
+
+With --dataset, --NAME VALUE is an argument of the data set; with -b, --Section/key VALUE replaces a value of
+the config. VALUE is YAML.
+"""
+SPLITS = {"Train": "train", "Validation": "validation", "Test": "test"}
+PAGE = Path(__file__).parent / "explore" / "page.py"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; becomes the server of the page, or returns 2 for a mistake of the user."""
+    try:
+        options, words = parser().parse_known_args(arguments)
+        splits = read_splits(options, overrides(words))
+        for split, spec in splits.items():
+            check(split, spec)
+        serve(splits, options.port)
+    except UserError as error:
+        print(f"edexplore: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see edexplore --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags, without overrides."""
+    built = _Parser(
+        prog="edexplore",
+        usage="edexplore (--dataset CLASS | -b FILE ...) [--port PORT] [--NAME VALUE]",
+        description="Browse a data set in the browser: examples, labels, ranges, a grid, a histogram.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = built.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", metavar="CLASS", help="dotted class of a data set")
+    source.add_argument("-b", "--base", nargs="+", metavar="FILE", help="configs that name data sets")
+    built.add_argument("--port", type=int, help="of the page (default: the first free one from 8501)")
+    return built
+
+
+def overrides(words: list[str]) -> dict[str, str]:
+    """`--key value` and `--key=value` as key -> value.
+
+    Raises:
+        UserError: a stray word, or a key without a value.
+    """
+    found, remaining = {}, iter(words)
+    for word in remaining:
+        key, equals, value = word.partition("=")
+        if not key.startswith("--"):
+            raise UserError(f"{word}: stray word; see edexplore --help")
+        text = value if equals else next(remaining, None)
+        if text is None or text.startswith("--"):
+            raise UserError(f"{key}: has no value; {key} VALUE is wanted")
+        found[key[2:]] = text
+    return found
+
+
+def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The data sets, split -> {"class": dotted path, argument: value}.
+
+    Raises:
+        UserError: a config that cannot be read or names none; a class that cannot be found.
+    """
+    if options.dataset:
+        arguments = {name: parse(text, f"--{name}") for name, text in changes.items()}
+        return with_siblings(options.dataset, arguments)
+    datasets = read(options.base, changes).get("datasets")
+    if not isinstance(datasets, dict) or not datasets:
+        raise UserError(
+            f"{' '.join(options.base)}: no data sets; `datasets: {{train: dotted.Class}}` is wanted"
+        )
+    parts = {split: class_and_arguments(spec) for split, spec in datasets.items()}
+    return {split: {"class": path, **arguments} for split, (path, arguments) in parts.items()}
+
+
+def with_siblings(path: str, arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A data set, first, and the other splits beside it: ATrain, ATest and AValidation go together.
+
+    The others get those of the arguments that they take.
+    """
+    own = locate(path, "--dataset")
+    suffix = next((suffix for suffix in SPLITS if path.endswith(suffix)), "")
+    splits = {SPLITS.get(suffix, "examples"): {"class": path, **arguments}}
+    for other, split in SPLITS.items() if suffix else ():
+        cls = getattr(sys.modules[own.__module__], own.__name__.removesuffix(suffix) + other, own)
+        if cls is not own:
+            taken = {name: value for name, value in arguments.items() if name in parameters(cls)[0]}
+            splits[split] = {"class": path.removesuffix(suffix) + other, **taken}
+    return splits
+
+
+def check(split: str, spec: dict[str, Any]) -> None:
+    """Compare a data set's arguments with its constructor.
+
+    Raises:
+        UserError: with all mistakes.
+    """
+    path, arguments = class_and_arguments(spec)
+    found = list(mistakes(locate_dataset(path, split), arguments, f"datasets/{split}"))
+    if found:
+        raise UserError("; ".join(found))
+
+
+def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
+    """Become the server of the page.
+
+    Raises:
+        UserError: Streamlit is missing.
+    """
+    if importlib.util.find_spec("streamlit") is None:
+        raise UserError("the page needs the package streamlit, which is missing: pip install streamlit")
+    command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
+    settings = ["--server.address=localhost", "--browser.gatherUsageStats=false"]
+    settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # it stumbles over torch
+    settings += [f"--server.port={port}"] if port else []
+    sys.stdout.flush()
+    os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
