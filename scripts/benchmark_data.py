@@ -82,9 +82,7 @@ def compare(title: str, ours: BatchedDataset, theirs: Dataset, target: int) -> N
     fast = max(per_second(lambda: map(ours.__getitems__, batches)) for _ in range(3))
     loader = DataLoader(theirs, BATCH_SIZE, shuffle=True)
     slow = max(per_second(lambda: loader) for _ in range(3))
-    print(
-        f"{title:30} {fast:9,.0f}/s (wanted {target:,}); item by item {slow:7,.0f}/s, {fast / slow:.0f}× less"
-    )
+    print(f"{title:30} {fast:9,.0f}/s (wanted {target:,}), {fast / slow:.0f}× item by item ({slow:,.0f}/s)")
 
 
 def grey(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

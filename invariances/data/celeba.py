@@ -70,17 +70,20 @@ def read_attributes(path: Path) -> tuple[list[str], Labels]:
     Raises:
         ValueError: it does not.
     """
-    _, names, *rows = path.read_text().splitlines()
-    files, _, values = zip(*(row.partition(" ") for row in rows), strict=True)
-    signs = np.array(" ".join(values).split())
-    columns = names.split()
-    if signs.size != len(rows) * len(columns) or not np.isin(signs, ("-1", "1")).all():
+    with open(path) as file:
+        n, names = int(file.readline()), file.readline().split()
+    try:
+        files = np.loadtxt(path, dtype=str, skiprows=2, usecols=0, ndmin=1)
+        signs = np.loadtxt(path, dtype=np.int8, skiprows=2, usecols=range(1, len(names) + 1), ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path}: {n} rows of {len(names)} values -1 or 1 are wanted; {error}") from error
+    if signs.shape != (n, len(names)) or (abs(signs) != 1).any():
         raise ValueError(
-            f"{path}: {len(rows)} rows of {len(columns)} values -1 or 1 are wanted; "
-            f"found {signs.size} values, among them {sorted(set(signs) - {'-1', '1'})[:3]}"
+            f"{path}: {n} rows of {len(names)} values -1 or 1 are wanted; "
+            f"found {len(signs)} rows of {np.unique(signs).tolist()}"
         )
-    table = torch.from_numpy((signs == "1").reshape(len(rows), -1)).long()
-    return list(files), dict(zip(columns, table.T.contiguous(), strict=True))
+    table = torch.from_numpy(signs.T.astype(np.int64)).gt(0).long()
+    return files.tolist(), dict(zip(names, table, strict=True))
 
 
 class CelebATrain(PictureSet):
@@ -144,13 +147,14 @@ class FactorPairs(BatchedDataset):
     def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
         """`factor`, both examples and the value they share."""
         factor = draws.below("factor", len(self.factors))
-        partner = np.choose(factor, [partners.same(index, draws) for partners in self._partners])
-        values = np.choose(factor, [self.labels[name].numpy()[index] for name in self.factors])
+        drawn = factor, np.arange(len(index))
+        partner = np.stack([partners.same(index, draws) for partners in self._partners])[drawn]
+        value = np.stack([self.labels[name].numpy()[index] for name in self.factors])[drawn]
         return {
             "factor": torch.from_numpy(factor),
             "example1": dequantise(self.images[index], draws, "dequantisation1"),
             "example2": dequantise(self.images[partner], draws, "dequantisation2"),
-            "value": torch.from_numpy(values),
+            "value": torch.from_numpy(value),
         }
 
 

@@ -54,7 +54,7 @@ def load_picture(source: str | Path | BufferedIOBase | IO[bytes]) -> Image.Image
         BrokenPicture: the file is missing, no picture, cut off, or of a kind that has no plain meaning.
     """
     try:
-        with Image.open(source) as picture:
+        with Image.open(source) as picture:  # type: ignore[arg-type]  # a BufferedIOBase is read like any file
             picture.load()
             return _rgb(ImageOps.exif_transpose(picture))
     except _DAMAGE as error:

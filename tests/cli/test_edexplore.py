@@ -30,9 +30,10 @@ class List:
 class Odd(List):
     """Values of every kind."""
     def item(self, i):
-        texts = {"name": f"number {i}", "nothing": None, "list": [1, 2], "object": object(), "long": "x" * 1000}
+        texts = {"name": f"number {i}", "nothing": None, "list": [1, 2], "object": object()}
         images = {"bright": torch.full((3, 8, 8), 1.5), "bytes": torch.zeros(8, 8, 3, dtype=torch.uint8)}
-        return {**texts, **images, "empty": torch.zeros(0), "latent": torch.zeros(140, 1, 1)}
+        vectors = {"empty": torch.zeros(0), "latent": torch.zeros(140, 1, 1)}
+        return {**texts, **images, **vectors, "long": "x" * 999}
 
 class Single(List):
     def item(self, i):

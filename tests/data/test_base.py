@@ -66,6 +66,14 @@ def test_labels_must_cover_the_examples():
         ImageSet(ramp().images, {"class": torch.arange(5)}, seed=0)
 
 
+@pytest.mark.parametrize("values", [torch.full((6,), float("nan")), torch.ones(6, dtype=torch.int32)])
+def test_labels_must_be_whole_numbers(values):
+    with pytest.raises(
+        ValueError, match=r"label 'class' has shape \(6,\) and torch.*want \(6,\) and torch.int64"
+    ):
+        ImageSet(ramp().images, {"class": values}, seed=0)
+
+
 def test_workers_that_outlive_an_epoch_draw_anew():
     data = ramp()
     loader = DataLoader(data, batch_size=6, collate_fn=dict, num_workers=1, persistent_workers=True)

@@ -56,7 +56,7 @@ def test_missing_files_are_named_with_where_they_go(tmp_path, missing, kind):
     assert str(home / missing) in str(error.value) and "INVARIANCES_DATA" in str(error.value)
 
 
-@pytest.mark.parametrize("value", ["0", "None", "nan", ""])
+@pytest.mark.parametrize("value", ["0", "None", "nan", "", "1\n000099.jpg 1 1 1 1 1"])
 def test_attributes_that_are_no_signs_are_refused(tmp_path, value):
     path = write_celeba(tmp_path, images=False) / "list_attr_celeba.txt"
     path.write_text(path.read_text().replace(" 1\n", f" {value}\n", 1))
@@ -93,6 +93,13 @@ def test_factors_may_be_chosen(tmp_path):
     example = faces[TRAIN.index(3)]  # the only young one is its own partner
     assert example["factor"] == 0 and example["value"] == 1
     assert abs(example["example1"].mean() - example["example2"].mean()) < 1e-2
+
+
+def test_factors_may_be_many():
+    images = np.zeros((5, 3, 4, 4), dtype=np.uint8)
+    labels = {f"label {k}": torch.tensor([0, 0, 1, 1, k]) for k in range(70)}
+    batch = FactorPairs(images, labels, list(labels), 0).__getitems__([4] * 5)
+    assert torch.equal(batch["value"], batch["factor"])
 
 
 def test_unknown_factors_are_refused(tmp_path):

@@ -125,6 +125,12 @@ def test_every_shape_becomes_square(size):
     assert (image == np.array([1, 2, 3])[:, None, None]).all()
 
 
+@pytest.mark.parametrize("size", [(8000, 50), (3200, 3200)])
+def test_long_and_large_files_are_read(tmp_path, size):
+    Image.new("RGB", size, "blue").save(tmp_path / "a.bmp")  # 30 MB in the second case
+    assert (Square(8)(load_picture(tmp_path / "a.bmp"))[2] == 255).all()
+
+
 def test_a_picture_of_the_size_is_kept_exactly():
     picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (32, 32, 3), dtype=np.uint8))
     assert (Square(32)(picture) == np.asarray(picture).transpose(2, 0, 1)).all()
