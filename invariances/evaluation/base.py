@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from invariances.data.pairs import unpaired
+
 log = logging.getLogger(__name__)
 
 
@@ -79,9 +81,9 @@ def jsonable(value: Any) -> Any:
 
 
 def first_examples(loader: Iterable[dict[str, Tensor]], n: int | None, device: torch.device) -> dict[str, Tensor]:
-    """The first `n` examples of a loader (all for None) as one batch on a device."""
+    """The first `n` examples of a loader (all for None) as one batch on a device; pairs count as two."""
     batches: list[dict[str, Tensor]] = []
-    for batch in loader:
+    for batch in map(unpaired, loader):
         batches.append(batch)
         if n is not None and sum(len(b["image"]) for b in batches) >= n:
             break

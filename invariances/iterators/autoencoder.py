@@ -66,11 +66,15 @@ class AutoencoderIterator(Iterator):
         _, logs = self.loss.negative_elbo(batch["image"], reconstruction, posterior)
         self.report(logs, "validation", len(batch["image"]))
 
+    def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw images: D(z̄), z̄ ~ N(0, 1)."""
+        noise = torch.randn((n, self.model.z_dim, 1, 1), generator=generator, device=generator.device)
+        return self.model.decode(noise.to(self.device))
+
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and decodings of N(0, 1)."""
-        code = self.model.encode(images).mode()
-        noise = [
-            torch.randn(code.shape, generator=generator, device=code.device) for _ in range(n_samples)
+        samples = [
+            (f"D(N(0,1)) {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
         ]
-        samples = [(f"D(N(0,1)) {i + 1}", self.model.decode(draw)) for i, draw in enumerate(noise)]
-        return [("input", images), ("reconstruction", self.model.decode(code)), *samples]
+        reconstructions = self.model.decode(self.model.encode(images).mode())
+        return [("input", images), ("reconstruction", reconstructions), *samples]

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from invariances.data.pairs import unpaired
 from invariances.errors import UserError
 
 
@@ -23,8 +24,12 @@ class Iterator(pl.LightningModule):
         num_steps: where the decay ends; without it the rate stays constant.
         decay_start: the step at which the decay begins; without it the rate stays constant.
         seed: random draws of a step are a function of (seed, step), so that a resumed run repeats an unbroken one.
+
+    Attributes:
+        inputs: what a batch has to hold.
     """
 
+    inputs: tuple[str, ...] = ("image",)
     step: Tensor
 
     def __init__(
@@ -72,6 +77,35 @@ class Iterator(pl.LightningModule):
 
     def _seed_draws(self, step: int) -> None:
         torch.manual_seed((self.seed * 1_000_003 + step + 1) * 1009 + self.global_rank)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """The batch as the task takes it; where that wants images and gets pairs, both examples count.
+
+        Raises:
+            UserError: the examples lack something.
+        """
+        batch = unpaired(batch) if "image" in self.inputs else batch
+        if missing := [name for name in self.inputs if name not in batch]:
+            raise UserError(
+                f"datasets: the examples hold {', '.join(batch)}; {type(self).__name__} needs also "
+                f"{', '.join(missing)}"
+            )
+        return batch
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The `loss` of a batch, and what is logged beside it."""
+        raise NotImplementedError
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        """The loss of one batch."""
+        terms = self.terms(batch)
+        self.report(terms, "train")
+        return terms["loss"]
+
+    @torch.no_grad()
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        """The same terms on held-out examples."""
+        self.report(self.terms(batch), "validation", len(next(iter(batch.values()))))
 
     def facts(self) -> dict[str, Any]:
         """What a reader of `metrics.json` needs to know about the model."""

@@ -45,17 +45,6 @@ class CINNIterator(Iterator):
         v, logdet = self.model(code, z)
         return {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
-        terms = self.terms(batch)
-        self.report(terms, "train")
-        return terms["loss"]
-
-    @torch.no_grad()
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """The loss on held-out images."""
-        self.report(self.terms(batch), "validation", len(batch["image"]))
-
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and samples that share their representation."""
         greybox, autoencoder = self.greybox.network, self.autoencoder.network

@@ -1,8 +1,7 @@
 """Training a classifier."""
 
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,6 +24,8 @@ class ClassifierIterator(Iterator):
         classifier_loss: `binary_cross_entropy` on one-hot targets (the published recipe) or `cross_entropy`.
     """
 
+    inputs = ("image", "class")
+
     def __init__(
         self,
         model: nn.Module,
@@ -42,14 +43,3 @@ class ClassifierIterator(Iterator):
         logits = self.model(batch["image"])
         accuracy = (logits.argmax(1) == batch["class"]).float().mean()
         return {"loss": self.classifier_loss(logits, batch["class"]), "accuracy": accuracy}
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
-        terms = self.terms(batch)
-        self.report(terms, "train")
-        return terms["loss"]
-
-    @torch.no_grad()
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """Loss and accuracy on held-out images."""
-        self.report(self.terms(batch), "validation", len(batch["image"]))

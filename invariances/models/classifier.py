@@ -48,7 +48,7 @@ class Classifier(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
-        self.in_channels, self.in_size = in_channels, in_size
+        self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
         self.encoder = Encoder(in_channels, in_size, n_down, z_dim, norm, width)
         self.classifier = nn.Linear(z_dim, n_classes)
         self.apply(initialise)

@@ -1,0 +1,80 @@
+"""Training a disentangling INN: what the examples of a pair share becomes a factor of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invariances.iterators.iin import IINIterator
+from invariances.losses import factor_nll
+
+
+class DIINIterator(IINIterator):
+    """Maximum likelihood of pairs of codes whose shared factor correlates (CVPR 2020, eq. 10).
+
+    A batch has `factor`, the shared one as in `factor_nll`, and the images `example1` and `example2`.
+
+    Args:
+        model: `FactorTransformer`, code <-> (factors, log-determinant).
+        first_stage, learning_rate, num_steps, decay_start, seed: see `IINIterator`.
+        rho: correlation of the shared factors, in [0, 1).
+        factor_names: what the factors stand for, the residual last; by default their numbers, and residual.
+
+    Raises:
+        ValueError: rho outside of its range; not as many names as factors; flow and first stage differ in the
+            size of a code.
+    """
+
+    inputs = ("factor", "example1", "example2")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        first_stage: nn.Module,
+        learning_rate: float,
+        num_steps: int | None = None,
+        decay_start: int | None = None,
+        seed: int = 0,
+        rho: float = 0.975,
+        factor_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(model, first_stage, learning_rate, num_steps, decay_start, seed)
+        if not 0 <= rho < 1:
+            raise ValueError(f"rho is {rho}; wanted a correlation of at least 0 and below 1")
+        self.rho = rho
+        self.factor_names = _names(factor_names, len(model.sizes))
+
+    @property
+    def in_channel(self) -> int:
+        """Channels of the codes that the flow takes."""
+        return sum(self.model.sizes)
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Negative log-likelihood of pairs, whose examples pass through the flow together."""
+        factors, logdet = self.model(self.codes(torch.cat([batch["example1"], batch["example2"]])))
+        factors1, factors2 = zip(*(e.chunk(2) for e in factors), strict=True)
+        logdet1, logdet2 = logdet.chunk(2)
+        loss = factor_nll(factors1, logdet1, factors2, logdet2, batch["factor"], self.rho)
+        half_v_squared = torch.cat(factors, dim=1).square().mean() / 2
+        return {"loss": loss, "half_v_squared": half_v_squared, "logdet": logdet.mean()}
+
+    def to_factors(self, code: Tensor) -> list[Tensor]:
+        """The factors e(z̄) of codes, each (B, N_k, 1, 1)."""
+        return self.model(code)[0]
+
+    def to_code(self, factors: list[Tensor]) -> Tensor:
+        """The codes of factors."""
+        return self.model.inverse(factors)
+
+    def facts(self) -> dict[str, Any]:
+        """The factors and their sizes."""
+        return {"factors": dict(zip(self.factor_names, self.model.sizes, strict=True))}
+
+
+def _names(given: Sequence[str] | None, n_factors: int) -> tuple[str, ...]:
+    names = tuple(given) if given is not None else (*map(str, range(n_factors - 1)), "residual")
+    if not len(names) == len(set(names)) == n_factors:
+        wanted = f"{n_factors} different names, that of the residual last"
+        raise ValueError(f"factor_names is {list(names)}; wanted {wanted}")
+    return names

@@ -1,0 +1,94 @@
+"""Training an invertible interpretation network: a flow between the codes of a first stage and N(0, 1)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invariances.iterators.base import Iterator
+from invariances.losses import flow_nll
+from invariances.models.frozen import Frozen
+
+
+class IINIterator(Iterator):
+    """Maximum likelihood of the codes z̄ ~ E(x) of a first stage (CVPR 2020, eq. 4).
+
+    Args:
+        model: `VectorTransformer`, code <-> (v, log-determinant).
+        first_stage: `Autoencoder`, or any network with `z_dim` and `encode`, which gives a distribution over
+            codes, or the codes themselves, (B, z_dim, 1, 1); frozen. Pictures want its `decode` too.
+        learning_rate, num_steps, decay_start, seed: see `Iterator`.
+
+    Attributes:
+        factor_names: of the parts of the flow's space: here the whole.
+
+    Raises:
+        ValueError: flow and first stage differ in the size of a code.
+    """
+
+    factor_names: tuple[str, ...] = ("all",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        first_stage: nn.Module,
+        learning_rate: float,
+        num_steps: int | None = None,
+        decay_start: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        self.first_stage = Frozen(first_stage)
+        _check_sizes(self.in_channel, first_stage)
+
+    @property
+    def in_channel(self) -> int:
+        """Channels of the codes that the flow takes."""
+        return self.model.in_channel
+
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Negative log-likelihood of a batch, without its constant."""
+        v, logdet = self.model(self.codes(batch["image"]))
+        return {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
+
+    @torch.no_grad()
+    def codes(self, images: Tensor) -> Tensor:
+        """Codes to train on: a draw from the posterior, where the first stage gives one."""
+        z = self.first_stage.network.encode(images)
+        return z if isinstance(z, Tensor) else z.sample()
+
+    def code(self, images: Tensor) -> Tensor:
+        """The code of each image: the posterior's mode."""
+        z = self.first_stage.network.encode(images)
+        return z if isinstance(z, Tensor) else z.mode()
+
+    def to_factors(self, code: Tensor) -> list[Tensor]:
+        """The factors e(z̄) of codes, each (B, N_k, 1, 1)."""
+        return [self.model(code)[0]]
+
+    def to_code(self, factors: list[Tensor]) -> Tensor:
+        """The codes of factors."""
+        return self.model.inverse(factors[0])
+
+    def decode(self, code: Tensor) -> Tensor:
+        """The images of codes."""
+        return self.first_stage.network.decode(code)
+
+    def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw images: D(e⁻¹(v)), v ~ N(0, 1)."""
+        return self.decode(self.model.sample(n, generator))
+
+    def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
+        """Images, their reconstructions, and samples, which have nothing to do with them."""
+        samples = [
+            (f"sample {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
+        ]
+        return [("input", images), ("reconstruction", self.decode(self.code(images))), *samples]
+
+
+def _check_sizes(in_channel: int, first_stage: Any) -> None:
+    if in_channel != first_stage.z_dim:
+        raise ValueError(
+            f"Transformer/in_channel is {in_channel}, but the codes of first_stage have {first_stage.z_dim} "
+            f"channels; write {first_stage.z_dim}"
+        )
