@@ -1,5 +1,6 @@
 """What happens around the training loop: counting, saving, stopping on a signal, evaluating, showing progress."""
 
+import logging
 import shutil
 import signal
 import sys
@@ -14,7 +15,11 @@ from tqdm import tqdm
 
 from invariances import checkpoint
 from invariances.errors import UserError
-from invariances.evaluation import Evaluation, evaluate
+from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
+from invariances.images import save_png
+from invariances.integrations import Wandb
+
+log = logging.getLogger(__name__)
 
 
 class StepCounter(pl.Callback):
@@ -133,12 +138,57 @@ class Evaluations(pl.Callback):
         trainer.strategy.barrier("evaluations")
 
 
+class Pictures(pl.Callback):
+    """Draw the first validation images every `every` steps: PNG files, TensorBoard, and whoever else shows pictures.
+
+    Args:
+        drawings: name -> evaluation that draws.
+        loader: of the validation split.
+        folder: the picture at step n is `folder/<name>-<n>.png`.
+        every: steps between two of them.
+    """
+
+    def __init__(self, drawings: dict[str, Drawing], loader: Any, folder: Path, every: int) -> None:
+        self.drawings, self.loader, self.folder, self.every = drawings, loader, folder, every
+        self.images: Any = None  # read at the first use, the same ever after
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self.drawings and trainer.is_global_zero and int(pl_module.step) % self.every == 0:
+            pl_module.eval()
+            for name in list(self.drawings):
+                self._draw(name, trainer, pl_module)
+            pl_module.train()
+
+    def _draw(self, name: str, trainer: pl.Trainer, pl_module: Any) -> None:
+        step = int(pl_module.step)
+        try:
+            for title, pixels in self.drawings[name].draw(pl_module, self._images(pl_module)).items():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_png(self.folder / f"{title}-{step:08d}.png", pixels)
+                _show_picture(trainer, title, pixels.cpu().numpy(), step)
+        except Exception as error:  # whatever a picture trips over, the training is worth more
+            del self.drawings[name]
+            log.warning("picture %s is missing from step %d on: %s: %s", name, step, type(error).__name__, error)
+
+    def _images(self, pl_module: Any) -> Any:
+        if self.images is None:
+            most = max(drawing.n_images for drawing in self.drawings.values())
+            self.images = first_examples(self.loader, most, pl_module.device)["image"]
+        return self.images
+
+
 def _show_pictures(trainer: pl.Trainer, folder: Path, step: int) -> None:
-    boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     for path in sorted(folder.glob("*.png")):
-        pixels = np.asarray(Image.open(path).convert("RGB"))
-        for board in boards:
-            board.add_image(path.stem, pixels, step, dataformats="HWC")
+        _show_picture(trainer, path.stem, np.asarray(Image.open(path).convert("RGB")), step)
+
+
+def _show_picture(trainer: pl.Trainer, name: str, pixels: Any, step: int) -> None:
+    """Hand a picture, (H, W, 3) bytes, to every logger that shows pictures."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        elif isinstance(logger, Wandb):
+            logger.log_image(name, pixels, step)
 
 
 class Progress(pl.Callback):

@@ -1,19 +1,23 @@
 """From a checked config to a trained and evaluated model: Lightning's Trainer around an iterator."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+import torch
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
 from invariances import checkpoint as checkpoints
 from invariances import config as configs
-from invariances.callbacks import Checkpoints, Evaluations, Progress, StepCounter, StopOnSignal
+from invariances.callbacks import Checkpoints, Evaluations, Pictures, Progress, StepCounter, StopOnSignal
 from invariances.data.loader import First, Loader
 from invariances.errors import UserError
+from invariances.evaluation import Drawing, Evaluation
+from invariances.evaluation.factor_sizes import factor_sizes
 from invariances.iterators import Iterator
 from invariances.models import Greybox
 from invariances.run import Run
@@ -52,12 +56,16 @@ def train(
             log.info("%s has finished its %d steps; raise num_steps to train on", run.path, num_steps)
             return
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    evaluations = Evaluations(configs.build_evaluations(config), run.path / "train" / "eval")
+    built = _build_evaluations(config, debug)
+    evaluations = Evaluations(built, run.path / "train" / "eval")
+    drawings = {name: each for name, each in built.items() if isinstance(each, Drawing)}
+    pictures = Pictures(drawings, validation_loader, run.path / "train" / "pictures", config["log_freq"])
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), keeper, StopOnSignal(keeper), evaluations, Progress(num_steps)],
+        [StepCounter(num_steps), keeper, StopOnSignal(keeper), pictures, evaluations, Progress(num_steps)],
         log_every_n_steps=min(50, config["log_freq"]),
+        logger=_loggers(config, run, debug),
     )
     resume = None if restart or checkpoint is None else str(checkpoint)
     trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
@@ -81,7 +89,7 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     iterator = _build_iterator(config, num_steps=1)
     checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
     folder = run.new_evaluation()
-    evaluations = Evaluations(configs.build_evaluations(config), folder)
+    evaluations = Evaluations(_build_evaluations(config, debug), folder)
     trainer = _trainer(config, run, [evaluations], logger=False)
     trainer.validate(iterator, loader, verbose=True)
     return folder
@@ -110,11 +118,15 @@ def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
     return configs.build_iterator(config, **arguments)
 
 
-def _build_greybox(config: dict[str, Any]) -> Greybox:
-    section = dict(config["GreyboxModel"])
+def _build_loss(config: dict[str, Any]) -> nn.Module:
+    return configs.build_loss({**config, "Loss": with_networks(config.get("Loss"), "Loss")})
+
+
+def _build_greybox(section: dict[str, Any], name: str) -> Greybox:
+    section = {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
     if "checkpoint" in section:
         section["model"] = checkpoints.load_model(section.pop("checkpoint"))
-    with configs.named("GreyboxModel"):
+    with configs.named(name):
         return Greybox(**section)
 
 
@@ -122,13 +134,80 @@ def _build_first_stage(section: dict[str, Any]) -> nn.Module:
     return checkpoints.load_model(**section)
 
 
+def _build_evaluations(config: dict[str, Any], debug: bool) -> dict[str, Evaluation]:
+    """The evaluations; a debug run leaves files of statistics, which are of the whole split, alone."""
+    parts = {name: with_networks(config.get(name), name) for name in ("evaluation", "fid")}
+    return configs.build_evaluations(config | parts | ({"fid_stats": None} if debug else {}))
+
+
+def with_networks(section: Any, name: str) -> Any:
+    """A section of a config with networks in place of what names them by a checkpoint.
+
+    `{checkpoint: …, layer: …}` becomes a `Greybox`; `{checkpoint: …}` a trained network, which among other
+    keys takes the place of the checkpoint alone.
+    """
+    if not isinstance(section, dict):
+        return section
+    if "checkpoint" not in section:
+        return {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
+    if "layer" in section:
+        return _build_greybox(section, name)
+    if section.keys() <= {"checkpoint", "model", "subconfig"}:
+        return _build_first_stage(section)
+    return section | {"checkpoint": checkpoints.load_model(section["checkpoint"])}
+
+
 NETWORKS = {
     "model": configs.build_model,
-    "loss": configs.build_loss,
-    "greybox": _build_greybox,
+    "loss": _build_loss,
+    "greybox": lambda config: _build_greybox(config["GreyboxModel"], "GreyboxModel"),
     "autoencoder": lambda config: _build_first_stage(config["AutoencoderModel"]),
     "first_stage": lambda config: _build_first_stage(config["first_stage"]),
 }
+
+
+def settle_factors(config: dict[str, Any], debug: bool = False) -> dict[str, Any]:
+    """The config with a list in place of `Transformer/factor_config: auto` or the path of a `factors.json`.
+
+    `auto` measures the codes of the first stage on the validation pairs, as the evaluation `factor_sizes` does.
+
+    Raises:
+        UserError: no such file, or no sizes in it; validation examples that are no pairs.
+    """
+    section = config.get("Transformer") or {}
+    given = section.get("factor_config")
+    if not isinstance(given, str):
+        return config
+    sizes = _measured_sizes(config, debug) if given == "auto" else _saved_sizes(given)
+    log.info("sizes of the factors: %s", sizes)
+    return config | {"Transformer": section | {"factor_config": sizes}}
+
+
+def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
+    first_stage, loader = NETWORKS["first_stage"](config), _loader(config, "validation", debug)
+    with configs.named("Transformer/factor_config: auto"):
+        sizes, _ = factor_sizes(
+            first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")
+        )
+    return sizes
+
+
+def _saved_sizes(path: str) -> list[int]:
+    try:
+        return json.loads(Path(path).read_text())["sizes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wanted = "a list of sizes such as [22, 11, 31], auto, or a factors.json of the evaluation factor_sizes"
+        reason = error.strerror if isinstance(error, OSError) else "holds no sizes"
+        raise UserError(f"Transformer/factor_config: {path}: {reason}; wanted {wanted}") from error
+
+
+def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
+    """CSV and TensorBoard, and what the config asks for beside them."""
+    local: list[Logger] = [
+        CSVLogger(run.path / "train", name="csv", version=run.started),
+        TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
+    ]
+    return local if debug else [*local, *configs.build_integrations(config, run.path)]
 
 
 def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
@@ -143,9 +222,5 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         "num_sanity_val_steps": 0,  # they would initialise ActNorm on validation images
         "use_distributed_sampler": False,
         "default_root_dir": str(run.path),
-        "logger": [
-            CSVLogger(run.path / "train", name="csv", version=run.started),
-            TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
-        ],
     }
     return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 ROOT = Path("logs")
 LATEST = "latest:"
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
-FROZEN = ("GreyboxModel", "AutoencoderModel", "first_stage")  # sections that take a network from a checkpoint
 
 
 class Run:
@@ -195,22 +194,27 @@ def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) 
 def resolve_checkpoints(
     config: Mapping[str, Any], root: str | Path = ROOT, debug: bool = False
 ) -> dict[str, Any]:
-    """The config with every `checkpoint: latest:EXPERIMENT` replaced by the file it stands for now.
+    """The config with every `checkpoint: latest:EXPERIMENT`, wherever it is, replaced by the file it stands for now.
 
     Raises:
         UserError: names the key whose checkpoint is missing or damaged.
     """
-    resolved = dict(config)
-    for section in FROZEN:
-        given = config.get(section, {}).get("checkpoint")
-        if given is None:
-            continue
-        try:
-            path = resolve_checkpoint(given, root, debug)
-        except UserError as error:
-            raise UserError(f"{section}/checkpoint: {error}") from error
-        resolved[section] = {**config[section], "checkpoint": str(path)}
-    return resolved
+    return {
+        name: value if name == "notes" else _resolved(value, name, root, debug)
+        for name, value in config.items()
+    }
+
+
+def _resolved(value: Any, key: str, root: str | Path, debug: bool) -> Any:
+    """A value of a config, with files in place of the checkpoints that are named in it."""
+    if isinstance(value, Mapping):
+        return {name: _resolved(item, f"{key}/{name}", root, debug) for name, item in value.items()}
+    if not (key.endswith("/checkpoint") and isinstance(value, str)):
+        return value
+    try:
+        return str(resolve_checkpoint(value, root, debug))
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def launch_command(path: Path) -> str:

@@ -785,7 +785,7 @@ class TestKinds:
             (dict[str, int], "a mapping"),
             (Path, "a path"),
             (bool, "true or false"),
-            (nn.Module | str, "Module or text"),
+            (nn.Module | str, "a network as {checkpoint: …} or text"),
         ],
     )
     def test_describe(self, annotation, words):

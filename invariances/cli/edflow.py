@@ -207,10 +207,15 @@ def _earlier(options: argparse.Namespace) -> "Run | None":
 
 
 def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The config with a file in place of each latest:EXPERIMENT."""
+    """The config with a file in place of each latest:EXPERIMENT, and sizes for factors that are to be measured."""
     from invariances.run import resolve_checkpoints
 
-    return resolve_checkpoints(config, debug=options.debug)
+    config = resolve_checkpoints(config, debug=options.debug)
+    if isinstance((config.get("Transformer") or {}).get("factor_config"), str):
+        from invariances.engine import settle_factors
+
+        config = settle_factors(config, debug=options.debug)
+    return config
 
 
 def _checkpoint(options: argparse.Namespace, earlier: "Run | None") -> Path | None:

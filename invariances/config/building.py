@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from invariances.config.classes import cast, hint, locate, parameters
-from invariances.config.keys import OBJECTS
+from invariances.config.keys import INTEGRATIONS, OBJECTS
 from invariances.errors import UserError
 
 # What the class under a key has to be. A config may come from a stranger: without this, it could have any
@@ -96,10 +97,16 @@ def build_dataset(config: Mapping[str, Any], split: str) -> Any:
 
 
 def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The evaluations that are switched on, by name; `fid` at the top level counts as `evaluation/fid`."""
+    """The evaluations that are switched on, by name.
+
+    `fid` at the top level counts as `evaluation/fid`, and `fid_stats` as a part of it.
+    """
     specs = dict(config.get("evaluation") or {})
     if config.get("fid") is not None:
         specs["fid"] = config["fid"]
+    statistics = config.get("fid_stats")
+    if isinstance(specs.get("fid"), Mapping) and isinstance(statistics, Mapping):
+        specs["fid"] = {**statistics, **specs["fid"]}
     return {name: spec for name, spec in specs.items() if spec is not None}
 
 
@@ -121,6 +128,24 @@ def build_evaluations(config: Mapping[str, Any]) -> dict[str, Any]:
         name: make(locate_evaluation(name, spec), class_and_arguments(spec)[1], f"evaluation/{name}")
         for name, spec in evaluation_specs(config).items()
     }
+
+
+def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
+    """The loggers of other services that a config asks for.
+
+    Args:
+        config: resolved.
+        folder: of the run.
+    """
+    sections = {name: section for name, section in config["integrations"].items() if section is not None}
+    return [
+        make(
+            locate(INTEGRATIONS[name], f"integrations/{name}"),
+            {**section, "folder": folder, "config": config},
+            f"integrations/{name}",
+        )
+        for name, section in sections.items()
+    ]
 
 
 def takes(config: Mapping[str, Any], name: str) -> bool:

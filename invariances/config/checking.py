@@ -18,7 +18,7 @@ from invariances.config.building import (
     section_of,
 )
 from invariances.config.classes import describe, fits, hint, locate, mistakes, parameters, show
-from invariances.config.keys import KEYS, OBJECTS, PAIRS, Key
+from invariances.config.keys import INTEGRATIONS, KEYS, OBJECTS, PAIRS, Key
 from invariances.errors import UserError
 
 # Arguments of Lightning's Trainer that a run sets itself, and what to write in their place.
@@ -51,7 +51,8 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _pairs(given, train), _datasets(given, train), _evaluations(given)]
-    found = [line for part in [*parts, _trainer(given), _iterator(given)] for line in part]
+    parts += [_integrations(given), _trainer(given), _iterator(given)]
+    found = [line for part in parts for line in part]
     if len(found) == 1:
         raise UserError(found[0])
     if found:
@@ -129,6 +130,18 @@ def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluation/{name}: {show(spec)}; wanted its arguments, such as {{}}, or null for off"
 
 
+def _integrations(config: Mapping[str, Any]) -> Iterator[str]:
+    integrations = config.get("integrations", {})
+    if not isinstance(integrations, Mapping):
+        return  # `_run_keys` has said so
+    for name, section in integrations.items():
+        if name not in INTEGRATIONS:
+            yield f"integrations/{name}: unknown integration{hint(name, INTEGRATIONS)}"
+        elif section is not None:
+            cls = locate(INTEGRATIONS[name], f"integrations/{name}")
+            yield from mistakes(cls, section, f"integrations/{name}", given=("folder", "config"))
+
+
 def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     section = config.get("trainer", {})
     if not section or not isinstance(section, Mapping):
@@ -182,7 +195,15 @@ def _network(config: Mapping[str, Any], name: str) -> Iterator[str]:
     if name == "model" and "Model" in config and "Transformer" in config:
         yield "Model, Transformer: both are given; the arguments of the model stand in one of them"
     section = section_of(config, name)
-    yield from _bind(partial(locate_part, config, name), config.get(section), section)
+    arguments = config.get(section)
+    if section == "Transformer" and isinstance(arguments, Mapping) and _settled_later(arguments):
+        arguments = {**arguments, "factor_config": None}
+    yield from _bind(partial(locate_part, config, name), arguments, section)
+
+
+def _settled_later(section: Mapping[str, Any]) -> bool:
+    """Whether the sizes of the factors are `auto` or in a file, and become a list when the run begins."""
+    return isinstance(section.get("factor_config"), str)
 
 
 def _greybox(config: Mapping[str, Any], name: str) -> Iterator[str]:

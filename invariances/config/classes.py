@@ -158,7 +158,8 @@ def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = (
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a value read from YAML is of the kind that an annotation asks for.
 
-    A whole number is a number; true and false are no numbers; a list may fill a tuple.
+    A whole number is a number; true and false are no numbers; a list may fill a tuple; a network is named by
+    its checkpoint.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in (Any, inspect.Parameter.empty):
@@ -174,11 +175,18 @@ def fits(value: Any, annotation: Any) -> bool:
         return True  # left to the constructor
     if issubclass(kind, os.PathLike):
         return isinstance(value, str)
+    if _is_network(kind):
+        return isinstance(value, Mapping) and "checkpoint" in value  # the engine loads it
     if isinstance(value, str):  # text is a sequence too, but never what a list of things asks for
         return kind in (str, object)
     if issubclass(kind, tuple):
         return isinstance(value, list) and _tuple_fits(value, inner)
     return isinstance(value, kind) and _inside_fits(value, inner)
+
+
+def _is_network(kind: type) -> bool:
+    """Whether a class is a torch.nn.Module; torch itself is not imported for that."""
+    return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
 
 
 def cast(value: Any, annotation: Any) -> Any:
@@ -223,6 +231,8 @@ def describe(annotation: Any) -> str:
         return _WANTED.get(kind, str(kind))
     if issubclass(kind, os.PathLike):
         return "a path"
+    if _is_network(kind):
+        return "a network as {checkpoint: …}"
     if issubclass(kind, Mapping):
         return "a mapping"
     if issubclass(kind, Collection):

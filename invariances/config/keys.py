@@ -63,3 +63,6 @@ OBJECTS = {
     "autoencoder": "AutoencoderModel",
     "first_stage": "first_stage",
 }
+
+# Loggers besides those that are always on, and their classes.
+INTEGRATIONS = {"wandb": "invariances.integrations.Wandb"}

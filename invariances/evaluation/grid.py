@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from invariances.evaluation.base import first_examples
-from invariances.images import to_uint8
+from invariances.evaluation.drawing import Drawing, Images, Pixels
+from invariances.images import grid, to_uint8
 
 
-class Grid:
+class Grid(Drawing):
     """One row per image, one column per view of it: `grid.png`, and the pixels as `grid.npz` for the report.
 
     The views are what `iterator.views` returns: (label, images) pairs such as input, reconstruction, samples.
@@ -24,7 +25,13 @@ class Grid:
     """
 
     def __init__(self, n_images: int = 8, n_samples: int = 6, seed: int = 0) -> None:
-        self.n_images, self.n_samples, self.seed = n_images, n_samples, seed
+        super().__init__(n_images, seed)
+        self.n_samples = n_samples
+
+    def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
+        """The grid without its labels."""
+        views = [view for _, view in iterator.views(images, self.n_samples, generator)]
+        return {"grid": grid(torch.stack(views, dim=1).flatten(0, 1), n_columns=len(views))}
 
     @torch.no_grad()
     def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
