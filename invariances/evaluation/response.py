@@ -68,7 +68,8 @@ class Response:
     def _judge(self, iterator: Any) -> Callable[[Tensor], Tensor]:
         """Codes to logits."""
         if self.classifier is None:
-            return Greybox(iterator.first_stage.network, self.layer).decode
+            with torch.inference_mode(False):  # the cut is found in an autograd graph
+                return Greybox(iterator.first_stage.network, self.layer).decode
         classifier = self.classifier.to(iterator.device)
         return lambda code: classifier(iterator.decode(code))
 
