@@ -73,7 +73,7 @@ class Stopped(Exception):
 
 
 class StopOnSignal(pl.Callback):
-    """On Ctrl-C or SIGTERM finish the batch, save, and leave with exit code 130 or 143; a second signal ends at once."""
+    """On Ctrl-C or SIGTERM finish the batch, save, leave with exit code 130 or 143; a second signal ends at once."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints

@@ -29,18 +29,19 @@ COLUMNS = (
 )
 
 LEGEND = {
-    "class_agreement": "Part of the samples that the network gives the same class as their input. 1: the class is kept.",
+    "class_agreement": "Part of the samples that the network gives the class it gives their input. "
+    "1: the class is kept.",
     "hue_agreement": "Cosine of the angle between the colour of a sample and that of its input. "
     "1: the colour is kept; 0: it is drawn anew, so the layer has forgotten it.",
-    "cosine": "Similarity between the layer's response to a sample and to its input; samples should come out the same, so "
-    "high is right. To be read beside its references: the autoencoder's reconstruction of the input (the best a sample can "
-    "do), the most similar other real image, and a random other image.",
-    "relative_l2": "Distance between the layer's responses to sample and input, over the length of the response. "
-    "0: equal.",
-    "diversity": "How much the samples of one input vary, over how much the data vary. 0: all the same; 1: as varied as "
-    "the data.",
-    "nll": "Negative log-likelihood of the held-out codes given the layer, in nats, without its constant. The higher, the "
-    "less the layer says about the image.",
+    "cosine": "Similarity between the layer's responses to a sample and to its input. They should be the same, so high "
+    "is right. The references tell what is high: the autoencoder's reconstruction of the input (the best a sample can "
+    "do), the most similar other real image (nearest), and any other image (random).",
+    "relative_l2": "Distance between the layer's responses to a sample and to its input, over the length of the "
+    "response. 0: equal.",
+    "diversity": "How much the samples of one input vary, over how much the data vary. "
+    "0: all are the same; 1: as varied as the data.",
+    "nll": "Negative log-likelihood of the held-out codes given the layer, in nats, without its constant. "
+    "The higher, the less the layer tells about the image.",
 }
 
 
@@ -126,11 +127,11 @@ def _save(figure: Figure, path: Path) -> str:
 
 
 def _ladder(layers: list[Layer]) -> Figure:
-    """Two panels over the depth: what samples keep of their input, and how faithful and how varied they are."""
+    """Three panels over the depth: what samples keep of their input, how faithful and how varied they are."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     kept, similarity, dropped = figure.subplots(1, 3)
     _lines(kept, layers, {"class_agreement": ("class", "C0-o"), "hue_agreement": ("colour", "C3-o")})
-    kept.set_title("Kept: the sample has its input's …")
+    kept.set_title("Kept: samples share …", fontsize=10)
     cosines = {
         "cosine_autoencoder": ("reconstruction (ceiling)", "C7--"),
         "cosine": ("samples", "C2-o"),
@@ -138,9 +139,9 @@ def _ladder(layers: list[Layer]) -> Figure:
         "cosine_random": ("random image", "C7:"),
     }
     _lines(similarity, layers, cosines)
-    similarity.set_title("The layer's own view: cosine to its input")
+    similarity.set_title("Check: cosine of the responses", fontsize=10)
     _lines(dropped, layers, {"diversity": ("diversity of samples", "C1-o")})
-    dropped.set_title("Dropped: variance the layer leaves open")
+    dropped.set_title("Dropped: variance left open", fontsize=10)
     return figure
 
 

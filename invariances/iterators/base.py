@@ -124,7 +124,8 @@ class Iterator(pl.LightningModule):
         """
         values = torch.stack([term.detach().float().mean() for term in terms.values()])
         if not values.isfinite().all():
-            broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in zip(terms, values.tolist(), strict=True))
+            named = zip(terms, values.tolist(), strict=True)
+            broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in named)
             raise UserError(
                 f"step {int(self.step)}: the loss is no longer finite ({broken}); the last checkpoint is still good: "
                 "lower the learning rate or look at the data, then resume"
