@@ -142,14 +142,15 @@ class Pictures(pl.Callback):
     """Draw the first validation images every `every` steps: PNG files, TensorBoard, and whoever else shows pictures.
 
     Args:
-        drawings: name -> evaluation that draws.
+        evaluations: name -> evaluation; those that draw are used.
         loader: of the validation split.
         folder: the picture at step n is `folder/<name>-<n>.png`.
         every: steps between two of them.
     """
 
-    def __init__(self, drawings: dict[str, Drawing], loader: Any, folder: Path, every: int) -> None:
-        self.drawings, self.loader, self.folder, self.every = drawings, loader, folder, every
+    def __init__(self, evaluations: dict[str, Evaluation], loader: Any, folder: Path, every: int) -> None:
+        self.drawings = {name: each for name, each in evaluations.items() if isinstance(each, Drawing)}
+        self.loader, self.folder, self.every = loader, folder, every
         self.images: Any = None  # read at the first use, the same ever after
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:

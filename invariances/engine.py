@@ -16,7 +16,7 @@ from invariances import config as configs
 from invariances.callbacks import Checkpoints, Evaluations, Pictures, Progress, StepCounter, StopOnSignal
 from invariances.data.loader import First, Loader
 from invariances.errors import UserError
-from invariances.evaluation import Drawing, Evaluation
+from invariances.evaluation import Evaluation
 from invariances.evaluation.factor_sizes import factor_sizes
 from invariances.iterators import Iterator
 from invariances.models import Greybox
@@ -56,15 +56,15 @@ def train(
             log.info("%s has finished its %d steps; raise num_steps to train on", run.path, num_steps)
             return
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
+    log_freq = 1 if debug else config["log_freq"]
     built = _build_evaluations(config, debug)
     evaluations = Evaluations(built, run.path / "train" / "eval")
-    drawings = {name: each for name, each in built.items() if isinstance(each, Drawing)}
-    pictures = Pictures(drawings, validation_loader, run.path / "train" / "pictures", config["log_freq"])
+    pictures = Pictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
     trainer = _trainer(
         config,
         run,
         [StepCounter(num_steps), keeper, StopOnSignal(keeper), pictures, evaluations, Progress(num_steps)],
-        log_every_n_steps=min(50, config["log_freq"]),
+        log_every_n_steps=min(50, log_freq),
         logger=_loggers(config, run, debug),
     )
     resume = None if restart or checkpoint is None else str(checkpoint)
