@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from invariances.errors import UserError
+from invariances.evaluation.factor_chapter import factor_chapter
 
 COLUMNS = (
     "layer",
@@ -60,19 +61,25 @@ def write_report(runs: list[Path], folder: Path) -> Path:
     """Write `report.html`, its figures and `ladder.csv`.
 
     Args:
-        runs: run folders of conditional INNs, one per layer, in any order.
+        runs: run folders of conditional INNs, one per layer, in any order, and of disentangling INNs.
         folder: where the files go.
 
     Returns:
         path of the page, which needs no other file.
 
     Raises:
-        UserError: a run has not been evaluated, or not as a layer of a network.
+        UserError: a run has not been evaluated, or is of another kind.
     """
-    layers = sorted((_read_layer(run) for run in runs), key=lambda layer: layer.depth)
+    evaluated = [(run, _newest_evaluation(run)) for run in runs]
+    layers = sorted(
+        (_layer(facts) for _, facts in evaluated if "layer" in facts), key=lambda layer: layer.depth
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_table(folder / "ladder.csv", layers)
-    plot = _save(_ladder(layers), folder / "ladder.png")
+    chapters = [factor_chapter(run, facts, folder) for run, facts in evaluated if "factors" in facts]
+    plot = None
+    if layers:
+        _write_table(folder / "ladder.csv", layers)
+        plot = _save(_ladder(layers), folder / "ladder.png")
     rows = [
         {"layer": layer, "picture": _save(_samples(layer), folder / f"layer-{number}-{layer.name}.png")}
         for number, layer in enumerate(layers, start=1)
@@ -80,25 +87,32 @@ def write_report(runs: list[Path], folder: Path) -> Path:
     environment = Environment(loader=PackageLoader("invariances.evaluation", ""), autoescape=select_autoescape())
     environment.filters["number"] = _number
     page = environment.get_template("report.html").render(
-        rows=rows, plot=plot, columns=_measured(layers), legend=LEGEND, first=layers[0], last=layers[-1]
+        rows=rows, plot=plot, columns=_measured(layers), legend=LEGEND, layers=layers, chapters=chapters
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def _read_layer(run: Path) -> Layer:
-    """The newest evaluation of a run that drew pictures."""
+def _newest_evaluation(run: Path) -> dict[str, Any]:
+    """What the newest evaluation that the report can use has found, and its folder."""
     found = [json.loads(path.read_text()) | {"folder": path.parent} for path in run.glob("**/metrics.json")]
-    found = [facts for facts in found if "layer" in facts and (facts["folder"] / "grid.npz").exists()]
+    found = [
+        facts
+        for facts in found
+        if "factors" in facts or ("layer" in facts and (facts["folder"] / "grid.npz").exists())
+    ]
     if not found:
         raise UserError(
-            f"{run}: no evaluation of a layer found; a report needs runs of a conditional INN with the evaluations "
-            f"faithfulness and grid: edflow -p {run}"
+            f"{run}: no evaluation of a layer or of factors found; a report needs runs of a conditional INN with the "
+            f"evaluations faithfulness and grid, or of a disentangling INN: edflow -p {run}"
         )
-    newest = max(found, key=lambda facts: facts["time"])
-    with np.load(newest["folder"] / "grid.npz", allow_pickle=False) as views:
-        return Layer(newest["layer"], newest["depth"], newest["folder"], newest["metrics"], dict(views))
+    return max(found, key=lambda facts: facts["time"])
+
+
+def _layer(facts: dict[str, Any]) -> Layer:
+    with np.load(facts["folder"] / "grid.npz", allow_pickle=False) as views:
+        return Layer(facts["layer"], facts["depth"], facts["folder"], facts["metrics"], dict(views))
 
 
 def _write_table(path: Path, layers: list[Layer]) -> None:
