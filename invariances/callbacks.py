@@ -4,6 +4,7 @@ import logging
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ class Stopped(Exception):
 
 
 class StopOnSignal(pl.Callback):
-    """On Ctrl-C or SIGTERM finish the batch, save, leave with exit code 130 or 143; a second signal ends at once."""
+    """On Ctrl-C or SIGTERM finish the batch, save, leave with exit code 130 or 143; a second signal ends at once.
+
+    A context manager, around `fit`: behind it the signals do what they did before.
+    """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
@@ -81,9 +85,18 @@ class StopOnSignal(pl.Callback):
         self.saved = False
         self.previous: dict[int, Any] = {}
 
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no say in signals
+            self.previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self.previous.items():
+            signal.signal(signum, handler)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         # not earlier: Lightning would put its own handler on top, which ends a run on SIGTERM with exit code 0
-        self.previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+        for signum in self.previous:
+            signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: Any) -> None:
         self.received = signum
@@ -106,11 +119,6 @@ class StopOnSignal(pl.Callback):
     def _leave(self, pl_module: Any) -> None:
         if self.received is not None and self.saved:
             raise Stopped(self.received, int(pl_module.step))
-
-    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        for signum, handler in self.previous.items():
-            signal.signal(signum, handler)
-        self.previous = {}
 
 
 class Evaluations(pl.Callback):

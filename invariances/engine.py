@@ -56,6 +56,7 @@ def train(
             log.info("%s has finished its %d steps; raise num_steps to train on", run.path, num_steps)
             return
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
+    stop = StopOnSignal(keeper)
     log_freq = 1 if debug else config["log_freq"]
     built = _build_evaluations(config, debug)
     evaluations = Evaluations(built, run.path / "train" / "eval")
@@ -63,12 +64,13 @@ def train(
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), keeper, StopOnSignal(keeper), pictures, evaluations, Progress(num_steps)],
+        [StepCounter(num_steps), keeper, stop, pictures, evaluations, Progress(num_steps)],
         log_every_n_steps=min(50, log_freq),
         logger=_loggers(config, run, debug),
     )
     resume = None if restart or checkpoint is None else str(checkpoint)
-    trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
+    with stop:
+        trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, validation_loader, verbose=False)
 

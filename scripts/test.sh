@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh test
 
 ruff check .
-python -m pytest "$@"
+export OMP_NUM_THREADS=1  # one process a core is faster than threads that wait for each other
+python -m pytest -n auto "$@"

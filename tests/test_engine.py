@@ -122,6 +122,7 @@ def test_a_resumed_run_repeats_an_unbroken_one(stop, monkeypatch):
         stop_after(stop, patch)
         code, broken = run(*GAN, "--experiment_name", "broken")
     assert code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert broken.last_checkpoint().name == f"model-{stop}.ckpt"
     assert run("-p", broken.path, "-t")[0] == 0
 
