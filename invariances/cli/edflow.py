@@ -203,7 +203,7 @@ def _earlier(options: argparse.Namespace) -> "Run | None":
         return None
     from invariances.run import Run
 
-    return Run.find(options.project)
+    return Run.find(options.project, debug=options.debug)
 
 
 def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:

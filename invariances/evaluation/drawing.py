@@ -12,7 +12,7 @@ from invariances.evaluation.base import first_examples
 from invariances.images import save_png
 
 Images = Float[Tensor, "batch channels height width"]
-Pixels = UInt8[Tensor, "height width 3"]
+Pixels = UInt8[Tensor, "picture_height picture_width 3"]
 
 
 class Drawing(ABC):
