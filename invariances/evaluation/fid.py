@@ -2,17 +2,19 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from invariances.evaluation.door import ValueRange
 from invariances.evaluation.features import Extractor, LayerExtractor, Mode, random_network
 from invariances.evaluation.inception import WeightsMissing, inception
 from invariances.evaluation.pairs import kernel_distance, precision_and_recall
-from invariances.evaluation.reference import FeatureSet, measure, reference
+from invariances.evaluation.reference import FeatureSet, images_of, measure, reference
 
 N_DRAWN = 50  # samples drawn at a time: fixed, so that scores do not depend on `batch_size`
 
@@ -20,9 +22,10 @@ N_DRAWN = 50  # samples drawn at a time: fixed, so that scores do not depend on 
 class FID:
     """Scores of a model's samples against the validation split: see `scores`.
 
-    Samples are drawn by `iterator.sample_images(n, generator)`. The split is measured once and kept in a
-    file, see `reference`. Where the weights of Inception are missing, a warning says so and the random
-    network takes its place; the scores' names tell.
+    Samples are drawn by `iterator.sample_images(n, generator)`; those of a conditional model by
+    `iterator.sample_like(images, generator)`, one for each image of the split, over and over if more are wanted. The
+    split is measured once and kept in a file, see `reference`. Where the weights of Inception are missing, a warning
+    says so and the random network takes its place; the scores' names tell.
 
     Args:
         features: `inception`, `random`, or a network with `encode`, such as a `Greybox`.
@@ -70,13 +73,13 @@ class FID:
         Raises:
             TypeError: the iterator cannot sample.
         """
-        if not hasattr(iterator, "sample_images"):
+        if not (hasattr(iterator, "sample_images") or hasattr(iterator, "sample_like")):
             raise TypeError(
-                f"{type(iterator).__name__} has no sample_images, so its samples cannot be scored"
+                f"{type(iterator).__name__} has no sample_images and no sample_like, so it has no samples to score"
             )
         extractor, keep = self.extractor.to(iterator.device), self.kid or self.precision_recall
         real = reference(loader, extractor, self.path, self.batch_size, keep)
-        images = self._sample(iterator, self.n_samples or real.statistics.n)
+        images = self._sample(iterator, loader, self.n_samples or real.statistics.n)
         samples = measure(images, extractor, batch_size=self.batch_size, keep=keep)
         return compare(real, samples, extractor.name, self.kid, self.precision_recall)
 
@@ -101,10 +104,26 @@ class FID:
             self.path = None  # the file named there is to hold Inception's
             return random_network(self.mode)
 
-    def _sample(self, iterator: Any, n: int) -> Iterator[Tensor]:
+    def _sample(self, iterator: Any, loader: Any, n: int) -> Iterator[Tensor]:
         generator = torch.Generator(iterator.device).manual_seed(self.seed)
-        for start in range(0, n, N_DRAWN):
-            yield iterator.sample_images(min(N_DRAWN, n - start), generator)
+        if hasattr(iterator, "sample_like"):
+            given = _given(loader, n)
+            parts = (iterator.sample_like(images.to(iterator.device), generator) for images in given)
+        else:
+            sizes = [min(N_DRAWN, n - start) for start in range(0, n, N_DRAWN)]
+            parts = (iterator.sample_images(size, generator) for size in sizes)
+        with tqdm(total=n, desc="samples", unit="image", leave=False, disable=None) as progress:
+            for images in parts:
+                yield images
+                progress.update(len(images))
+
+
+def _given(loader: Iterable[dict[str, Tensor]], n: int) -> Iterator[Tensor]:
+    """The images of a split, over and over until there are n, `N_DRAWN` at a time."""
+    passes = chain.from_iterable(repeat(loader))
+    images = islice((image for batch in passes for image in images_of(batch)), n)
+    while some := list(islice(images, N_DRAWN)):
+        yield torch.stack(some)
 
 
 def scores(

@@ -14,8 +14,10 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from invariances.data.pairs import unpaired
 from invariances.data.places import cache_root, locked, replacing
 from invariances.errors import UserError
 from invariances.evaluation.door import Door, ValueRange
@@ -105,13 +107,16 @@ def reference(
 
 
 def reference_key(dataset: Any, extractor: Extractor, keep: bool) -> Key:
-    """What reference statistics depend on; `pictures` is a hash of a few images spread over the data set."""
+    """What reference statistics depend on; `pictures` is a hash of a few images spread over the data set.
+
+    Both images of a pair count.
+    """
     places = np.linspace(0, len(dataset) - 1, N_PICTURES).astype(int).tolist()
-    pictures = torch.stack([dataset[place]["image"] for place in places])
+    pictures = images_of(default_collate([dataset[place] for place in places]))
     return {
         "dataset": _name(dataset),
         "split": getattr(dataset, "split", None),
-        "count": len(dataset),
+        "count": len(dataset) * len(pictures) // len(places),
         "size": list(pictures.shape[1:]),
         "pictures": _digest(to_uint8(pictures).numpy().tobytes()),
         "transform": extractor.transform,
@@ -130,13 +135,23 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def images_of(batch: dict[str, Tensor]) -> Tensor:
+    """The images of a batch, both of each pair.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = unpaired(batch)
+    if "image" not in found:
+        raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
+    return found["image"]
+
+
 def _images(loader: Any, n_images: int) -> Iterator[Tensor]:
     with tqdm(total=n_images, desc="reference images", unit="image", leave=False, disable=None) as progress:
-        for batch in loader:
-            if "image" not in batch:
-                raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
-            yield batch["image"]
-            progress.update(len(batch["image"]))
+        for images in map(images_of, loader):
+            yield images
+            progress.update(len(images))
 
 
 def _save(path: Path, key: Key, measured: FeatureSet) -> None:

@@ -1,23 +1,35 @@
 """Training a conditional INN: what an autoencoder's code holds beyond a layer's representation."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
 from invariances.models.frozen import Frozen
+from invariances.models.mlp import MLP
 
 
 class CINNIterator(Iterator):
     """Maximum likelihood of codes z̄ ~ E(x) given representations z = Φ(x) (ECCV 2020, eq. 5).
+
+    A baseline can be trained alongside, for what the flow is worth: an MLP that predicts the code from z by least
+    squares, and so gives the mean of the codes that z leaves open, the same each time. It shares nothing with the
+    flow, which trains bit for bit as without it.
 
     Args:
         model: `ConditionalTransformer`, (code, z) -> (v, log-determinant).
         greybox: the network under study cut at a layer; frozen.
         autoencoder: the first stage; frozen.
         learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        baseline_dim: width of the baseline's hidden layers; null for no baseline.
+        baseline_depth: number of its hidden layers.
+
+    Attributes:
+        baseline: `MLP`, z -> code, or None.
 
     Raises:
         ValueError: the flow's arguments do not fit the layer or the autoencoder.
@@ -32,26 +44,64 @@ class CINNIterator(Iterator):
         num_steps: int | None = None,
         decay_start: int | None = None,
         seed: int = 0,
+        baseline_dim: int | None = None,
+        baseline_depth: int = 2,
     ) -> None:
         super().__init__(model, learning_rate, num_steps, decay_start, seed)
         _check_sizes(model, greybox, autoencoder)
         self.greybox, self.autoencoder = Frozen(greybox), Frozen(autoencoder)
+        self.baseline: nn.Module | None = None
+        if baseline_dim is not None:
+            self.baseline = MLP(math.prod(greybox.shape), autoencoder.z_dim, baseline_dim, baseline_depth)
+
+    def configure_optimizers(self) -> Any:
+        """One Adam over the weights of the flow and of the baseline; it looks at each weight by itself."""
+        return self.adam(self.parameters())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients of flow and baseline apart, so that neither shortens the other's."""
+        clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+        for network in (self.model, self.baseline) if gradient_clip_val else ():
+            if network is not None:
+                clip(network.parameters(), gradient_clip_val)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+        """The losses of flow and baseline, whose gradients have no weight in common."""
+        terms = self.terms(batch)
+        self.report(terms, "train")
+        return terms["loss"] + terms.get("baseline_loss", 0)
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Negative log-likelihood of a batch, without its constant."""
+        """Negative log-likelihood of a batch, without its constant, and the baseline's mean squared error."""
         with torch.no_grad():
             z = self.greybox.network.encode(batch["image"])
             code = self.autoencoder.network.encode(batch["image"]).sample()
         v, logdet = self.model(code, z)
-        return {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
+        terms = {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
+        if self.baseline is not None:
+            terms["baseline_loss"] = functional.mse_loss(self.baseline(z), code)
+        return terms
+
+    def sample_like(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """One sample D(t⁻¹(v|z)), v ~ N(0, 1), for each image's representation z = Φ(x)."""
+        codes = self.model.sample(self.greybox.network.encode(images), 1, generator)
+        return self.autoencoder.network.decode(codes[:, 0])
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
-        """Images, their reconstructions, and samples that share their representation."""
+        """Images, their reconstructions, samples that share their representation, and what these have in common.
+
+        `mean` is the mean of the samples shown, `spread` their standard deviation: black where they are all the
+        same, white where pixels go from one end of their range to the other.
+        """
         greybox, autoencoder = self.greybox.network, self.autoencoder.network
         codes = self.model.sample(greybox.encode(images), n_samples, generator)  # (B, n, C, 1, 1)
-        samples = [(f"sample {i + 1}", autoencoder.decode(codes[:, i])) for i in range(n_samples)]
+        samples = autoencoder.decode(codes.flatten(0, 1)).unflatten(0, (len(images), n_samples))
+        shown = [(f"sample {i + 1}", samples[:, i]) for i in range(n_samples)]
+        moments = [("mean", samples.mean(dim=1)), ("spread", 2 * samples.std(dim=1, correction=0) - 1)]
         reconstructions = autoencoder.decode(autoencoder.encode(images).mode())
-        return [("input", images), ("reconstruction", reconstructions), *samples]
+        return [("input", images), ("reconstruction", reconstructions), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
         """The layer under study and its place in the network."""

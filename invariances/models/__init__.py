@@ -6,9 +6,11 @@ from invariances.models.cutting import Layer
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
+from invariances.models.mlp import MLP
 from invariances.models.subjects import Preprocess
 
 __all__ = [
+    "MLP",
     "Autoencoder",
     "Classifier",
     "DiagonalGaussian",

@@ -128,6 +128,22 @@ class Generator:
         return (torch.rand(n, 3, 16, 16, generator=generator) * 2 - 1) * self.scale
 
 
+class Copier:
+    """A conditional model: its sample for an image is the image, and noise where that is wanted."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, noise=0.0):
+        self.noise, self.given = noise, []
+
+    def sample_like(self, images, generator):
+        self.given.append(images)
+        return images + self.noise * torch.rand(images.shape, generator=generator)
+
+
+MODELS = {"unconditional": Generator, "conditional": lambda: Copier(noise=0.05)}
+
+
 def loader(n=103, batch_size=25):
     return DataLoader([{"image": image} for image in images(n)], batch_size=batch_size)
 
@@ -140,10 +156,21 @@ class TestFID:
         found = FID(Colours(), seed=3)(Generator(), loader(), tmp_path)
         assert found == pytest.approx(expected, rel=1e-6)
 
-    def test_batch_size_makes_no_difference(self, tmp_path):
+    def test_a_conditional_model_is_given_the_images(self, tmp_path):
+        # with the images themselves for samples, the sets are equal; the n-th sample is of the n-th image
+        model = Copier()
+        found = FID(Colours())(model, loader(), tmp_path)
+        assert found["fid_Colours"] == pytest.approx(0, abs=1e-6)
+        assert torch.equal(torch.cat(model.given), images(103))
+        model = Copier()
+        FID(Colours(), n_samples=230)(model, loader(), tmp_path)  # more than there are images: over and over
+        assert torch.equal(torch.cat(model.given), torch.cat([images(103), images(103), images(103)[:24]]))
+
+    @pytest.mark.parametrize("model", ["unconditional", "conditional"])
+    def test_batch_size_makes_no_difference(self, tmp_path, model):
         found = [
             FID(Colours(), batch_size=batch_size)(
-                Generator(), loader(batch_size=loaded), tmp_path / str(batch_size)
+                MODELS[model](), loader(batch_size=loaded), tmp_path / str(batch_size)
             )
             for batch_size, loaded in [(1, 10), (20, 103), (200, 7)]
         ]
@@ -187,7 +214,7 @@ class TestFID:
         assert not path.exists()
 
     def test_what_cannot_be_scored_is_named(self, tmp_path):
-        with pytest.raises(TypeError, match="object has no sample_images"):
+        with pytest.raises(TypeError, match="object has no sample_images and no sample_like"):
             FID(Colours())(object(), loader(20), tmp_path)
         with pytest.raises(ValueError, match="features = 'incepton'; wanted inception, random, or"):
             FID("incepton")

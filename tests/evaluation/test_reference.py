@@ -110,9 +110,17 @@ def test_a_failure_leaves_no_file(cache):
 
 def test_batches_without_images_are_named():
     examples = Images(20)
-    batches = DataLoader(examples, batch_size=8, collate_fn=lambda examples: {"example1": 0, "factor": 1})
-    with pytest.raises(ValueError, match="batches hold example1, factor; FID needs image"):
+    batches = DataLoader(examples, batch_size=8, collate_fn=lambda examples: {"picture": torch.zeros(8)})
+    with pytest.raises(ValueError, match="batches hold picture; FID needs image"):
         reference(batches, random_network())
+
+
+def test_both_images_of_a_pair_count(cache):
+    images = [item["image"] for item in Images(20)]
+    pairs = [{"example1": a, "example2": b} for a, b in zip(images[::2], images[1::2], strict=True)]
+    found = reference(DataLoader(pairs, batch_size=3), random_network())
+    assert found.statistics.n == 20
+    assert found.statistics.distance(reference(loader(20), random_network()).statistics) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_part_of_a_data_set_is_named_after_both(cache):

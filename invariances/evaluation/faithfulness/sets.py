@@ -1,0 +1,123 @@
+"""Real images, and the sets of images that are compared with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from invariances.evaluation.colour import hue
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks that a cINN's samples pass through.
+
+    Attributes:
+        cinn: `ConditionalTransformer`, t.
+        greybox: `Greybox`, Φ = encode, Ψ = decode.
+        autoencoder: `Autoencoder`, E and D.
+        baseline: z -> code, deterministic; or None.
+    """
+
+    cinn: Any
+    greybox: Any
+    autoencoder: Any
+    baseline: Any = None
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real images and what the networks make of them.
+
+    Attributes:
+        images: x, (n, C, H, W) in [-1, 1].
+        codes: z̄ ~ E(x), (n, N, 1, 1).
+        z: Φ(x), (n, …).
+        logits: Ψ(Φ(x)), (n, classes).
+    """
+
+    images: Tensor
+    codes: Tensor
+    z: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, networks: Networks, batch_size: int, generator: torch.Generator) -> Real:
+        """Encode images, `batch_size` at a time."""
+        parts = []
+        for x in images.split(batch_size):
+            z = networks.greybox.encode(x)
+            parts.append((networks.autoencoder.encode(x).sample(generator), z, networks.greybox.decode(z)))
+        codes, z, logits = (torch.cat(each) for each in zip(*parts, strict=True))
+        return cls(images, codes, z, logits)
+
+    def __getitem__(self, places: Tensor) -> Real:
+        return Real(self.images[places], self.codes[places], self.z[places], self.logits[places])
+
+    def as_made(self) -> Made:
+        """The images as if each had been made, one for each of as many others."""
+        return Made(self.images[:, None], self.codes[:, None], self.z[:, None], self.logits[:, None])
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images that were made for real ones, k for each, and what the networks make of them.
+
+    Attributes:
+        images: (B, k, C, H, W).
+        codes: what they were decoded from, (B, k, N, 1, 1).
+        z: (B, k, …).
+        logits: (B, k, classes).
+    """
+
+    images: Tensor
+    codes: Tensor
+    z: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, codes: Tensor, networks: Networks) -> Made:
+        """Decode codes (B, k, N, 1, 1), and see what the network under study sees in the images."""
+        images = networks.autoencoder.decode(codes.flatten(0, 1))
+        z = networks.greybox.encode(images)
+        logits = networks.greybox.decode(z)
+        return cls(*(each.unflatten(0, codes.shape[:2]) for each in (images, codes.flatten(0, 1), z, logits)))
+
+    def repeated(self, n: int) -> Made:
+        """Made for one image, as if made for n."""
+        return Made(*(each.expand(n, *each.shape[1:]) for each in (self.images, self.codes, self.z, self.logits)))
+
+    @property
+    def hues(self) -> Tensor:
+        """Hues of the images, (B, k); (B, 0) for grey ones."""
+        n_images, k, n_channels = self.images.shape[:3]
+        if n_channels != 3:
+            return self.images.new_empty(n_images, 0)
+        return hue(self.images.flatten(0, 1))[0].unflatten(0, (n_images, k))
+
+
+def rivals(real: Real, mean_code: Tensor, networks: Networks) -> dict[str, Made]:
+    """What the samples are compared with, and what has to be made for each batch.
+
+    - `autoencoder`: the reconstruction D(E(x)), the best that a sample can do.
+    - `mlp`: D(MLP(z)), where there is such a baseline.
+    - `mean`: D(mean code), the same for all images.
+    """
+    made = {"autoencoder": Made.of(real.codes[:, None], networks)}
+    made["mean"] = Made.of(mean_code[:, None], networks).repeated(len(real.images))
+    if networks.baseline is not None:
+        made["mlp"] = Made.of(networks.baseline(real.z)[:, None], networks)
+    return made
+
+
+def others(real: Real) -> dict[str, Tensor]:
+    """For each image the place of another one of the set: `random`, and `nearest` by the cosine of their z."""
+    n = len(real.images)
+    shift = int(torch.randint(1, n, (), generator=torch.Generator().manual_seed(0)))
+    unit = functional.normalize(real.z.flatten(1), dim=1)
+    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    return {"random": torch.arange(n, device=unit.device).roll(shift), "nearest": similarity.argmax(dim=1)}
