@@ -54,5 +54,5 @@ class Estimate:
         influence = self.value * other.influence + other.value * self.influence
         return Estimate(self.value * other.value, influence)
 
-    def __rsub__(self, constant: float) -> Estimate:
+    def __rsub__(self, constant: float | int) -> Estimate:
         return Estimate(constant - self.value, -self.influence)

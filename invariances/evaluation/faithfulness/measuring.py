@@ -1,7 +1,7 @@
 """Faithfulness of a conditional INN, as an evaluation and as a function."""
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from invariances.evaluation.base import first_examples
 from invariances.evaluation.faithfulness.estimate import Estimate
 from invariances.evaluation.faithfulness.invariances import gaussian_nll, independence, likelihood
 from invariances.evaluation.faithfulness.likeness import likeness
-from invariances.evaluation.faithfulness.sets import Made, Networks, Real, others, rivals
+from invariances.evaluation.faithfulness.sets import Made, Networks, Real, neighbours, references
 from invariances.evaluation.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
 from invariances.models import Frozen
 
@@ -126,21 +126,21 @@ def faithfulness(
     generator = torch.Generator(images.device).manual_seed(seed)
     networks, named = Networks(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
     real = Real.of(images, networks, batch_size, generator)
-    neighbours = others(real)
+    others = neighbours(real)
     batches = torch.arange(len(images), device=images.device).split(batch_size)
     seen = _Seen.joined(
-        _look(real, places, neighbours, networks, n_samples, named, generator)
+        _look(real, places, others, networks, n_samples, named, generator)
         for places in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
     )
     estimates = {
         **{name: Estimate.mean(values) for name, values in seen.numbers.items()},
         "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
-        **shares(seen.variation, spread(real, neighbours["random"], named)),
+        **shares(seen.variation, spread(real, others["random"], named)),
         **independence(seen.v, real.codes, real.logits.argmax(1) if classes is None else classes),
     }
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
-    return _flat(estimates) | _of_one_image(seen.numbers) | hue_coverage(images, seen.hues)
+    return _flat(estimates) | _zeros(baseline is not None) | hue_coverage(images, seen.hues)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class _Seen:
 def _look(
     real: Real,
     places: Tensor,
-    neighbours: dict[str, Tensor],
+    others: dict[str, Tensor],
     networks: Networks,
     n_samples: int,
     factors: Factors,
@@ -183,13 +183,8 @@ def _look(
     batch = real[places]
     v, logdet = networks.cinn(batch.codes, batch.z)
     samples = Made.of(networks.cinn.sample(batch.z, n_samples, generator), networks)
-    sets = {"": samples} | {
-        f"_{name}": made
-        for name, made in (
-            rivals(batch, real.codes.mean(dim=0, keepdim=True), networks)
-            | {name: real[others[places]].as_made() for name, others in neighbours.items()}
-        ).items()
-    }
+    rivals = references(real, places, others, networks)
+    sets = {"": samples} | {f"_{name}": made for name, made in rivals.items()}
     numbers = {
         f"{name}{suffix}": values
         for suffix, made in sets.items()
@@ -217,11 +212,7 @@ def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     return flat
 
 
-def _of_one_image(names: Container[str]) -> dict[str, float]:
-    """What follows for rivals from giving one image: no diversity."""
-    return {
-        f"{name}_{rival}": 0.0
-        for rival in ("mlp", "mean")
-        for name in ("diversity", "agreement_times_diversity")
-        if f"cosine_{rival}" in names
-    }
+def _zeros(baseline: bool) -> dict[str, float]:
+    """The diversity of references that are one image each."""
+    rivals = ("mlp", "mean") if baseline else ("mean",)
+    return {f"{name}_{rival}": 0.0 for name in ("diversity", "agreement_times_diversity") for rival in rivals}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,24 +101,32 @@ class Made:
         return hue(self.images.flatten(0, 1))[0].unflatten(0, (n_images, k))
 
 
-def rivals(real: Real, mean_code: Tensor, networks: Networks) -> dict[str, Made]:
-    """What the samples are compared with, and what has to be made for each batch.
-
-    - `autoencoder`: the reconstruction D(E(x)), the best that a sample can do.
-    - `mlp`: D(MLP(z)), where there is such a baseline.
-    - `mean`: D(mean code), the same for all images.
-    """
-    made = {"autoencoder": Made.of(real.codes[:, None], networks)}
-    made["mean"] = Made.of(mean_code[:, None], networks).repeated(len(real.images))
-    if networks.baseline is not None:
-        made["mlp"] = Made.of(networks.baseline(real.z)[:, None], networks)
-    return made
-
-
-def others(real: Real) -> dict[str, Tensor]:
+def neighbours(real: Real) -> dict[str, Tensor]:
     """For each image the place of another one of the set: `random`, and `nearest` by the cosine of their z."""
     n = len(real.images)
     shift = int(torch.randint(1, n, (), generator=torch.Generator().manual_seed(0)))
     unit = functional.normalize(real.z.flatten(1), dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
     return {"random": torch.arange(n, device=unit.device).roll(shift), "nearest": similarity.argmax(dim=1)}
+
+
+def references(real: Real, places: Tensor, others: Mapping[str, Tensor], networks: Networks) -> dict[str, Made]:
+    """What the samples of some images are compared with.
+
+    - `autoencoder`: the reconstruction D(E(x)), the best that a sample can do.
+    - `mlp`: D(MLP(z)), where there is such a baseline.
+    - `mean`: D(mean code), the same for all images.
+    - `random`, `nearest`: other images of the set.
+
+    Args:
+        real: all images.
+        places: those to find references for.
+        others: see `neighbours`.
+        networks: to make images with.
+    """
+    batch, mean_code = real[places], real.codes.mean(dim=0)[None, None]
+    made = {"autoencoder": Made.of(batch.codes[:, None], networks)}
+    if networks.baseline is not None:
+        made["mlp"] = Made.of(networks.baseline(batch.z)[:, None], networks)
+    made["mean"] = Made.of(mean_code, networks).repeated(len(places))
+    return made | {name: real[other[places]].as_made() for name, other in others.items()}
