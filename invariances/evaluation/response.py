@@ -94,7 +94,7 @@ def _histograms(images: Tensor, varied: Tensor, names: tuple[str, ...], n_classe
     axes = figure.subplots(n_rows, len(names) + 1, squeeze=False, gridspec_kw={"width_ratios": ratios})
     for row in range(n_rows):
         pixels = to_uint8(images[row : row + 1])[0].permute(1, 2, 0).cpu().numpy()
-        axes[row, 0].imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes[row, 0].imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes[row, 0].set_axis_off()
         for axis, name, classes in zip(axes[row, 1:], names, varied[row].cpu().numpy(), strict=True):
             axis.bar(range(n_classes), np.bincount(classes, minlength=n_classes) / len(classes))

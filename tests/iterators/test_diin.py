@@ -73,7 +73,7 @@ def test_each_factor_wants_one_name(names):
 
 @pytest.mark.parametrize("rho", [1.0, -0.1, 1.5, math.nan])
 def test_a_correlation_of_one_is_refused(rho):
-    with pytest.raises(ValueError, match="rho is .*; wanted a correlation of at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"rho is .*; wanted a correlation of at least 0 and below 1"):
         DIINIterator(DoubleFactors(), Pixels(), 1e-3, rho=rho)
 
 

@@ -65,7 +65,7 @@ def test_the_first_stage_is_no_part_of_the_model():
 
 
 def test_codes_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="Transformer/in_channel is 4, but the codes of first_stage have 3.*write 3"):
+    with pytest.raises(ValueError, match=r"Transformer/in_channel is 4, but the codes of first_stage have 3.*write 3"):
         IINIterator(VectorTransformer(4, 1, 0, 4), Pixels(), 1e-3)
 
 

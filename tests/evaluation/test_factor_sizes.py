@@ -1,0 +1,59 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from invariances.evaluation import FactorSizes, estimate_dimensions
+from tests.iterators.worlds import Pixels, Representation
+
+
+def pairs(n=400, n_channels=10):
+    """Codes whose pairs agree in the first three channels (factor 0) or the next four (factor 1)."""
+    generator = torch.Generator().manual_seed(0)
+    factor = torch.arange(n) % 2
+    a, b = (torch.randn(n, n_channels, 1, 1, generator=generator) for _ in range(2))
+    b[factor == 0, :3], b[factor == 1, 3:7] = a[factor == 0, :3], a[factor == 1, 3:7]
+    return {"factor": factor, "example1": a, "example2": b}
+
+
+class Loader(list):
+    def __init__(self, batch, size=150):
+        starts = range(0, len(batch["factor"]), size)
+        super().__init__({k: v[start : start + size] for k, v in batch.items()} for start in starts)
+        self.dataset = range(len(batch["factor"]))
+
+
+def measure(model, batch, folder, **arguments):
+    iterator = SimpleNamespace(model=model, device=torch.device("cpu"))
+    return FactorSizes(["digit", "colour"], **arguments)(iterator, Loader(batch), folder)
+
+
+@pytest.mark.parametrize("model", [Pixels(), Representation()])
+def test_sizes_are_those_of_the_codes(model, tmp_path):
+    batch = pairs()
+    numbers = measure(model, batch, tmp_path)
+    sizes, scores = estimate_dimensions(batch["factor"], batch["example1"], batch["example2"], n_factors=3)
+    names = ("digit", "colour", "residual")
+    assert [numbers[f"size_{name}"] for name in names] == sizes and sum(sizes) == 10
+    assert [numbers[f"score_{name}"] for name in names] == pytest.approx(scores, rel=1e-6)
+    assert scores == pytest.approx([0.3, 0.4, 1], abs=0.06)
+    facts = json.loads((tmp_path / "factors.json").read_text())
+    assert facts["factors"] == list(names) and facts["sizes"] == sizes and facts["n_pairs"] == 400
+    assert (tmp_path / "factors.png").exists()
+
+
+def test_codes_of_a_distribution_are_drawn_and_the_same_each_time(tmp_path):
+    exact, drawn, again = (measure(Pixels(spread), pairs(9000), tmp_path) for spread in (0.0, 2.0, 2.0))
+    assert drawn == again
+    # noise of variance 4 that the examples of a pair do not share
+    assert drawn["score_colour"] == pytest.approx(exact["score_colour"] / 5, abs=0.03)
+
+
+def test_what_has_no_codes_and_what_are_no_pairs(tmp_path):
+    with pytest.raises(TypeError, match="Identity has no encode"):
+        measure(nn.Identity(), pairs(), tmp_path)
+    iterator = SimpleNamespace(model=Pixels(), device=torch.device("cpu"))
+    with pytest.raises(ValueError, match="examples hold image; the sizes of factors are measured on pairs"):
+        FactorSizes(["a"])(iterator, [{"image": torch.zeros(2, 3, 1, 1)}], tmp_path)
