@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +127,18 @@ class Evaluations(pl.Callback):
 
     Args:
         evaluations: name -> evaluation.
-        folder: the pass at step n writes to `folder/step-<n>/`.
+        folder: where they write to.
+        by_step: whether the pass at step n writes to `folder/step-<n>/`, as one of several.
     """
 
-    def __init__(self, evaluations: dict[str, Evaluation], folder: Path) -> None:
-        self.evaluations, self.folder = evaluations, folder
+    def __init__(self, evaluations: dict[str, Evaluation], folder: Path, by_step: bool = True) -> None:
+        self.evaluations, self.folder, self.by_step = evaluations, folder, by_step
         self.last_step: int | None = None  # of the last pass, so that the end of the training does not repeat it
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = int(pl_module.step)
         if trainer.is_global_zero:
-            folder = self.folder / f"step-{self.last_step:08d}"
+            folder = self.folder / f"step-{self.last_step:08d}" if self.by_step else self.folder
             shutil.rmtree(folder, ignore_errors=True)  # left by a run that was cut off
             folder.mkdir(parents=True)
             losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
@@ -224,7 +226,7 @@ class Progress(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
-            numbers = {k: v for k, v in trainer.callback_metrics.items() if not k.startswith("train/")}
+            numbers = headlines({k: v for k, v in trainer.callback_metrics.items() if not k.startswith("train/")})
             line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers.items())
             tqdm.write(f"step {int(pl_module.step)}: {line}")
 
@@ -235,3 +237,34 @@ class Progress(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+class EvaluationProgress(pl.Callback):
+    """A progress bar over a validation pass of its own, then its numbers with their 95 % intervals, one a line."""
+
+    bar: tqdm
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.bar = tqdm(total=sum(map(int, trainer.num_val_batches)), desc="validation", unit="batch")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.bar.update()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.bar.close()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        numbers = trainer.callback_metrics
+        for name, value in headlines(numbers).items() if trainer.is_global_zero else ():
+            interval = f" ± {numbers[f'{name}_ci']:.2g}" if f"{name}_ci" in numbers else ""
+            print(f"{name.removeprefix('validation/'):32} {value:.4g}{interval}")
+
+
+def headlines(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers without those that stand beside another one, such as its references and its interval.
+
+    >>> headlines({"cosine": 0.98, "cosine_random": 0.5, "cosine_ci": 0.01, "probe_accuracy": 0.1})
+    {'cosine': 0.98, 'probe_accuracy': 0.1}
+    """
+    beside = {name for name in numbers for other in numbers if name.startswith(f"{other}_")}
+    return {name: value for name, value in numbers.items() if name not in beside}

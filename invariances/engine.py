@@ -13,11 +13,20 @@ from torch import nn
 
 from invariances import checkpoint as checkpoints
 from invariances import config as configs
-from invariances.callbacks import Checkpoints, Evaluations, Pictures, Progress, StepCounter, StopOnSignal
+from invariances.callbacks import (
+    Checkpoints,
+    EvaluationProgress,
+    Evaluations,
+    Pictures,
+    Progress,
+    StepCounter,
+    StopOnSignal,
+)
 from invariances.data.loader import First, Loader
 from invariances.errors import UserError
 from invariances.evaluation import Evaluation
 from invariances.evaluation.factor_sizes import factor_sizes
+from invariances.evaluation.report import can_report, write_report
 from invariances.iterators import Iterator
 from invariances.models import Greybox
 from invariances.run import Run
@@ -80,7 +89,8 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
 
     Args:
         config: checked and resolved.
-        run: its folder `eval/<time>` takes `metrics.json` and the pictures.
+        run: its folder `eval/<time>` takes `metrics.json`, the pictures and, for a conditional or a disentangling
+            INN, a report; nothing else in it changes.
         checkpoint: of the iterator that the config names.
         debug: on a few examples.
 
@@ -91,9 +101,11 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     iterator = _build_iterator(config, num_steps=1)
     checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
     folder = run.new_evaluation()
-    evaluations = Evaluations(_build_evaluations(config, debug), folder)
-    trainer = _trainer(config, run, [evaluations], logger=False)
-    trainer.validate(iterator, loader, verbose=True)
+    evaluations = Evaluations(_build_evaluations(config, debug), folder, by_step=False)
+    trainer = _trainer(config, run, [EvaluationProgress(), evaluations], logger=False)
+    trainer.validate(iterator, loader, verbose=False)
+    if trainer.is_global_zero and can_report(folder):
+        print(write_report([run.path], folder))
     return folder
 
 

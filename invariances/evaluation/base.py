@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from invariances.data.pairs import unpaired
 
@@ -55,9 +56,10 @@ def evaluate(
     """
     metrics: dict[str, float] = {}
     missing: dict[str, str] = {}
-    for name, evaluation in evaluations.items():
+    for name in (progress := tqdm(evaluations, unit="evaluation", leave=False, disable=None)):
+        progress.set_description(name)
         try:
-            metrics |= evaluation(iterator, loader, folder)
+            metrics |= evaluations[name](iterator, loader, folder)
         except Exception as error:  # whatever a metric trips over, the training is worth more
             missing[name] = f"{type(error).__name__}: {error}"
             log.warning("evaluation %s is missing at step %d: %s", name, int(iterator.step), missing[name])

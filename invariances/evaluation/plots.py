@@ -1,0 +1,115 @@
+"""Figures of the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Layers = Sequence[tuple[str, Mapping[str, float | None]]]
+
+KEPT = {"class_agreement": ("class", "C0-o"), "hue_agreement": ("colour", "C3-o")}
+SIMILARITY = {
+    "cosine_autoencoder": ("reconstruction (ceiling)", "C7--"),
+    "cosine": ("samples", "C2-o"),
+    "cosine_nearest": ("nearest real image", "C7-."),
+    "cosine_random": ("random image", "C7:"),
+}
+DROPPED = {
+    "diversity": ("variance of images", "C1-o"),
+    "variance_explained_by_v": ("variance of codes", "C4-o"),
+}
+RETRIEVED = {
+    "retrieval_mrr_autoencoder": ("reconstruction (ceiling)", "C7--"),
+    "retrieval_mrr": ("samples", "C2-o"),
+    "retrieval_mrr_random": ("random image", "C7:"),
+}
+PROBED = {
+    "probe_accuracy_code": ("from the code", "C7--"),
+    "probe_accuracy": ("from v", "C4-o"),
+    "probe_chance": ("chance", "C7:"),
+}
+RIVALS = {
+    "agreement_times_diversity": ("flow", "C1-o"),
+    "agreement_times_diversity_mlp": ("MLP", "C5-s"),
+    "agreement_times_diversity_mean": ("mean code", "C7:"),
+}
+LADDER = {
+    "Kept: samples share …": KEPT,
+    "Check: cosine of the responses": SIMILARITY,
+    "Dropped: variance left open": DROPPED,
+}
+CHECKS = {
+    "Reciprocal rank of the input": RETRIEVED,
+    "Class read by a linear probe": PROBED,
+    "Class agreement × diversity": RIVALS,
+}
+
+
+def along_the_depth(panels: Mapping[str, Mapping[str, tuple[str, str]]], layers: Layers) -> Figure:
+    """Panels with a line per measure over the layers, and its 95 % interval as a band.
+
+    Args:
+        panels: title -> name of a measure -> label and style of its line.
+        layers: name and numbers of each, in the order of depth.
+    """
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    for axis, (title, series) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        axis.set_title(title, fontsize=10)
+        _lines(axis, layers, series)
+    return figure
+
+
+def _lines(axis: Any, layers: Layers, series: Mapping[str, tuple[str, str]]) -> None:
+    places = np.arange(len(layers))
+    for metric, (label, style) in series.items():
+        values, widths = (_values(layers, name) for name in (metric, f"{metric}_ci"))
+        if not np.isnan(values).all():
+            (line,) = axis.plot(places, values, style, label=label)
+            axis.fill_between(places, values - widths, values + widths, color=line.get_color(), alpha=0.15, lw=0)
+    axis.set_xticks(places, [name for name, _ in layers], rotation=20, ha="right")
+    axis.set_ylim(min(-0.05, axis.get_ylim()[0]), max(1.05, axis.get_ylim()[1]))
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, loc="best")
+
+
+def _values(layers: Layers, name: str) -> NDArray[np.float64]:
+    found = [metrics.get(name) for _, metrics in layers]
+    return np.array([np.nan if value is None else value for value in found])
+
+
+def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure:
+    """Inputs in rows; their reconstruction, samples, and mean and spread of these in columns, with gaps between.
+
+    Args:
+        views: label -> (B, C, H, W) bytes, of the grid of a conditional INN.
+        n_images: rows.
+    """
+    labels = list(views)
+    places = _places(labels)
+    shown = min(n_images, len(views[labels[0]]))
+    height, width = views[labels[0]].shape[2:]
+    ratios = np.full(max(places.values()) + 1, 0.25)
+    ratios[list(places.values())] = 1
+    figure = Figure(figsize=(0.95 * len(ratios), 0.95 * shown * height / width + 0.3), layout="constrained")
+    axes = figure.subplots(shown, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for label, place in places.items():
+        axes[0, place].set_title(label, fontsize=8)
+        for axis, picture in zip(axes[:, place], views[label], strict=False):
+            pixels = picture.transpose(1, 2, 0).squeeze()
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return figure
+
+
+def _places(labels: list[str]) -> dict[str, int]:
+    """Columns of the labels; one stays free where samples begin and where they end."""
+    places, gaps = {}, 0
+    for number, label in enumerate(labels):
+        gaps += number > 0 and label.startswith("sample") != labels[number - 1].startswith("sample")
+        places[label] = number + gaps
+    return places
