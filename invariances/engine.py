@@ -3,6 +3,8 @@
 import json
 import logging
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def train(
         logger=_loggers(config, run, debug),
     )
     resume = None if restart or checkpoint is None else str(checkpoint)
-    with stop:
+    with stop, _first_batch_explained(iterator, train_loader):
         trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, validation_loader, verbose=False)
@@ -113,13 +115,26 @@ def _loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
     dataset = configs.build_dataset(config, split)
     if debug:
         dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
-    return Loader(
-        dataset,
-        config["batch_size"],
-        seed=config["seed"],
-        shuffle=split == "train",
-        n_workers=config["n_data_processes"],
-    )
+    with configs.named(f"datasets/{split}"):
+        return Loader(
+            dataset,
+            config["batch_size"],
+            seed=config["seed"],
+            shuffle=split == "train",
+            n_workers=config["n_data_processes"],
+        )
+
+
+@contextmanager
+def _first_batch_explained(iterator: Iterator, loader: Loader) -> Generator[None]:
+    """A UserError where data and networks do not fit, which the first batch shows."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if int(iterator.step) > 0:
+            raise
+        examples = f"{len(loader.dataset)} example(s), batch_size {loader.batch_sampler.batch_size}"
+        raise UserError(f"datasets/train: {examples}; the first batch is refused: {error}") from error
 
 
 def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
