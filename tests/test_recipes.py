@@ -88,7 +88,7 @@ class TestFactorConfig:
             ("[10, 22]", "2 sizes with sum 32; wanted 3"),
             ("[32, 0, 0]", "[32, 0, 0], 3 sizes with sum 32; wanted 3 (n_factors) of 1 or more"),
             ("[38, -6, 0]", "wanted 3 (n_factors) of 1 or more"),
-            ("[10.0, 5, 17]", "Transformer/factor_config: [10.0, 5, 17] is a list; wanted a list of whole numbers or null"),
+            ("[10.0, 5, 17]", "factor_config: [10.0, 5, 17] is a list; wanted a list of whole numbers or null"),
             ("'10,5,17'", "Transformer/factor_config: 10,5,17: No such file or directory; wanted a list of sizes"),
         ],
     )  # fmt: skip
@@ -281,7 +281,7 @@ class TestFewExamples:
         message = refused(capsys, "iin", *some(1), *some(1, "validation"), "--batch_size", 25)
         told = "edflow: error: datasets/train: 1 example(s), batch_size 25; the first batch is refused: "
         assert message.startswith(told) and "needs at least 2 values a channel" in message
-        assert not list(Path("logs").glob("*_digits_iin*"))
+        assert not newest("iin").has_checkpoints
 
     def test_all_validation_examples_count(self):
         words = [*GREY_CLF, "bn", "--Model/width", 4, *some(50), "--batch_size", 25]
