@@ -177,7 +177,7 @@ def test_frozen_networks_do_not_change_and_are_not_saved():
     _, cinn = run(*base, *CINN, "-t", "--num_steps", 3)
     assert [r.last_checkpoint().read_bytes() for r in (clf, ae)] == before
     names = checkpoint.load(cinn.last_checkpoint())["state_dict"]
-    assert {name.split(".")[0] for name in names} == {"model", "step"}
+    assert {name.split(".")[0] for name in names} == {"model", "baseline", "step"}
 
 
 def test_a_condition_that_does_not_fit_the_layer_is_refused_with_both_keys(capsys):

@@ -8,29 +8,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from invariances.evaluation.features import resize
 from invariances.evaluation.fid import scores
-from invariances.evaluation.inception import FILES, URL, WeightsMissing, inception, inception_trunk
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    """A file of random weights in the format of the published one, of a scale that features survive."""
-    generator = torch.Generator().manual_seed(0)
-    trunk = inception_trunk()
-    for module in trunk.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, generator=generator)
-    head = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
-    path = tmp_path_factory.mktemp("weights") / FILES[0]
-    torch.save(trunk.state_dict() | head, path)
-    return path
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """An empty folder of torch's checkpoints."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
+from invariances.evaluation.inception import FILES, URL, WeightsMissing, inception
 
 
 def pictures(n, seed, size=64):
