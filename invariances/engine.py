@@ -68,7 +68,7 @@ def train(
             return
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
     stop = StopOnSignal(keeper)
-    log_freq = 1 if debug else config["log_freq"]
+    log_freq = DEBUG_STEPS if debug else config["log_freq"]
     built = _build_evaluations(config, debug)
     evaluations = Evaluations(built, run.path / "train" / "eval")
     pictures = Pictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
@@ -76,11 +76,12 @@ def train(
         config,
         run,
         [StepCounter(num_steps), keeper, stop, pictures, evaluations, Progress(num_steps)],
-        log_every_n_steps=min(50, log_freq),
+        log_every_n_steps=1 if debug else min(50, log_freq),
+        check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
     resume = None if restart or checkpoint is None else str(checkpoint)
-    with stop, _first_batch_explained(iterator, train_loader):
+    with stop, _first_batch_explained(iterator, len(train_loader.dataset), config["batch_size"]):
         trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, validation_loader, verbose=False)
@@ -126,15 +127,15 @@ def _loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
 
 
 @contextmanager
-def _first_batch_explained(iterator: Iterator, loader: Loader) -> Generator[None]:
+def _first_batch_explained(iterator: Iterator, n_examples: int, batch_size: int) -> Generator[None]:
     """A UserError where data and networks do not fit, which the first batch shows."""
     try:
         yield
     except (TypeError, ValueError) as error:
         if int(iterator.step) > 0:
             raise
-        examples = f"{len(loader.dataset)} example(s), batch_size {loader.batch_sampler.batch_size}"
-        raise UserError(f"datasets/train: {examples}; the first batch is refused: {error}") from error
+        facts = f"{n_examples} example(s), batch_size {batch_size}"
+        raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
 
 
 def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:

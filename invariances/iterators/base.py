@@ -30,6 +30,7 @@ class Iterator(pl.LightningModule):
     """
 
     inputs: tuple[str, ...] = ("image",)
+    model: Any  # a torch.nn.Module with methods of its own
     step: Tensor
 
     def __init__(
