@@ -82,7 +82,7 @@ class Workplace:
         section, name, *_ = key.split("/")
         if key == "Model/width" and "DigitClassifier" in config.get("model", ""):
             return False  # the INNs on its layers count on it
-        return section in config and ("width" in name or name in config[section])
+        return section in config and ("width" in name or config[section].get(name) is not None)
 
 
 @pytest.fixture(scope="module")
@@ -145,4 +145,4 @@ def test_debug_runs_at_full_size_take_seconds(tmp_path, data, monkeypatch):
     at_work(tmp_path, data, monkeypatch)
     workplace = Workplace({})
     for path in CONFIGS:
-        assert all(seconds < 20 for seconds in workplace.launch(path)), path
+        assert max(workplace.launch(path)) < 20, path

@@ -39,7 +39,7 @@ class Response:
         self,
         classifier: nn.Module | None = None,
         layer: str = "encoder",
-        n_images: int = 8,
+        n_images: int = 4,
         n_draws: int = 1000,
         seed: int = 0,
     ) -> None:
