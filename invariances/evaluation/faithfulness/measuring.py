@@ -193,7 +193,7 @@ def _look(
     return _Seen(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.hues)
 
 
-def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:
+def _naming(network: Any, names: Sequence[str] | None) -> Factors:
     """Codes -> `factor_<name>` -> (B, N_k, 1, 1); nothing without a network."""
     if network is None:
         return lambda codes: {}
@@ -205,7 +205,7 @@ def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     """`<name>` and `<name>_ci` of each estimate that there is."""
-    flat = {}
+    flat: dict[str, float] = {}
     for name, estimate in estimates.items():
         if not math.isnan(estimate.value):
             flat |= {name: estimate.value, f"{name}_ci": estimate.half_width}
