@@ -1,6 +1,5 @@
 """From a checked config to a trained and evaluated model: Lightning's Trainer around an iterator."""
 
-import json
 import logging
 import warnings
 from collections.abc import Generator
@@ -9,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import nn
 
 from invariances import checkpoint as checkpoints
 from invariances import config as configs
@@ -27,10 +24,9 @@ from invariances.callbacks import (
 from invariances.data.loader import First, Loader
 from invariances.errors import UserError
 from invariances.evaluation import Evaluation
-from invariances.evaluation.factor_sizes import factor_sizes
 from invariances.evaluation.report import can_report, write_report
 from invariances.iterators import Iterator
-from invariances.models import Greybox
+from invariances.networks import BUILDERS, with_networks
 from invariances.run import Run
 
 log = logging.getLogger(__name__)
@@ -55,7 +51,7 @@ def train(
         restart: take the weights of `checkpoint` only, and count from 0.
         debug: a few steps on a few examples.
     """
-    train_loader, validation_loader = _loader(config, "train", debug), _loader(config, "validation", debug)
+    train_loader, validation_loader = build_loader(config, "train", debug), build_loader(config, "validation", debug)
     num_steps = DEBUG_STEPS if debug else config.get("num_steps") or config["num_epochs"] * len(train_loader)
     iterator = _build_iterator(config, num_steps)
     if checkpoint is not None:
@@ -100,7 +96,7 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     Returns:
         the folder that was written.
     """
-    loader = _loader(config, "validation", debug)
+    loader = build_loader(config, "validation", debug)
     iterator = _build_iterator(config, num_steps=1)
     checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
     folder = run.new_evaluation()
@@ -112,7 +108,8 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     return folder
 
 
-def _loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
+def build_loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
+    """The batches of a split, `train` or `validation`; of a few examples where it is a debug run."""
     dataset = configs.build_dataset(config, split)
     if debug:
         dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
@@ -142,93 +139,16 @@ def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
     """The iterator with its networks; frozen ones come from their checkpoints."""
     pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
     arguments = configs.iterator_arguments(config) | {"num_steps": num_steps}
-    for name, build in NETWORKS.items():
+    for name, build in BUILDERS.items():
         if configs.takes(config, name):
             arguments[name] = build(config)
     return configs.build_iterator(config, **arguments)
-
-
-def _build_loss(config: dict[str, Any]) -> nn.Module:
-    return configs.build_loss({**config, "Loss": with_networks(config.get("Loss"), "Loss")})
-
-
-def _build_greybox(section: dict[str, Any], name: str) -> Greybox:
-    section = {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
-    if "checkpoint" in section:
-        section["model"] = checkpoints.load_model(section.pop("checkpoint"))
-    with configs.named(name):
-        return Greybox(**section)
-
-
-def _build_first_stage(section: dict[str, Any]) -> nn.Module:
-    return checkpoints.load_model(**section)
 
 
 def _build_evaluations(config: dict[str, Any], debug: bool) -> dict[str, Evaluation]:
     """The evaluations; a debug run leaves files of statistics, which are of the whole split, alone."""
     parts = {name: with_networks(config.get(name), name) for name in ("evaluation", "fid")}
     return configs.build_evaluations(config | parts | ({"fid_stats": None} if debug else {}))
-
-
-def with_networks(section: Any, name: str) -> Any:
-    """A section of a config with networks in place of what names them by a checkpoint.
-
-    `{checkpoint: …, layer: …}` becomes a `Greybox`; `{checkpoint: …}` a trained network, which among other
-    keys takes the place of the checkpoint alone.
-    """
-    if not isinstance(section, dict):
-        return section
-    if "checkpoint" not in section:
-        return {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
-    if "layer" in section:
-        return _build_greybox(section, name)
-    if section.keys() <= {"checkpoint", "model", "subconfig"}:
-        return _build_first_stage(section)
-    return section | {"checkpoint": checkpoints.load_model(section["checkpoint"])}
-
-
-NETWORKS = {
-    "model": configs.build_model,
-    "loss": _build_loss,
-    "greybox": lambda config: _build_greybox(config["GreyboxModel"], "GreyboxModel"),
-    "autoencoder": lambda config: _build_first_stage(config["AutoencoderModel"]),
-    "first_stage": lambda config: _build_first_stage(config["first_stage"]),
-}
-
-
-def settle_factors(config: dict[str, Any], debug: bool = False) -> dict[str, Any]:
-    """The config with a list in place of `Transformer/factor_config: auto` or the path of a `factors.json`.
-
-    `auto` measures the codes of the first stage on the validation pairs, as the evaluation `factor_sizes` does.
-
-    Raises:
-        UserError: no such file, or no sizes in it; validation examples that are no pairs.
-    """
-    section = config.get("Transformer") or {}
-    given = section.get("factor_config")
-    if not isinstance(given, str):
-        return config
-    sizes = _measured_sizes(config, debug) if given == "auto" else _saved_sizes(given)
-    log.info("sizes of the factors: %s", sizes)
-    return config | {"Transformer": section | {"factor_config": sizes}}
-
-
-def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
-    first_stage, loader = NETWORKS["first_stage"](config), _loader(config, "validation", debug)
-    with configs.named("Transformer/factor_config: auto"):
-        sizes, _ = factor_sizes(
-            first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")
-        )
-    return sizes
-
-
-def _saved_sizes(path: str) -> list[int]:
-    try:
-        return json.loads(Path(path).read_text())["sizes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        wanted = "a list of sizes such as [22, 11, 31], auto, or a factors.json of the evaluation factor_sizes"
-        reason = error.strerror if isinstance(error, OSError) else "holds no sizes"
-        raise UserError(f"Transformer/factor_config: {path}: {reason}; wanted {wanted}") from error
 
 
 def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:

@@ -58,7 +58,7 @@ class Run:
         """
         stem = f"{_now()}_{re.sub(r'[^A-Za-z0-9_.+=-]+', '-', name).strip('.-') or 'run'}"
         run = cls(_first_free(lambda suffix: _make_folder(Path(root, stem + suffix, "configs"))).parent)
-        _point_latest(Path(root))
+        _point_latest(run.path, run.path.parent)
         return run
 
     @classmethod
@@ -162,21 +162,27 @@ class Run:
         raise UserError(f"{self.path}: has no checkpoint yet; train it with: edflow -p {self.path} -t")
 
     def abandon(self) -> None:
-        """Take back a start that failed before it wrote anything but its config; leave no folder behind."""
+        """Take back a start that failed before its first result; leave no folder behind."""
         if self._saved is None:
             return
         since = self._saved.stat().st_mtime_ns
-        files = (path for path in self.path.rglob("*") if path.is_file() and path != self._saved)
-        if any(path.stat().st_mtime_ns >= since for path in files):
+        written = [path for path in self.path.rglob("*") if path.is_file() and path.stat().st_mtime_ns >= since]
+        if any(path != self._saved and not self._opens_a_log(path) for path in written):
             return
-        self._saved.unlink()
+        for path in written:
+            path.unlink()
         for folder in sorted((path for path in self.path.rglob("*") if path.is_dir()), reverse=True):
             with suppress(OSError):  # not empty: an earlier start's
                 folder.rmdir()
         with suppress(OSError):
             self.path.rmdir()
-            _point_latest(self.path.parent)
-            self.path.parent.rmdir()
+            others = _folders(root := self.path.parent)
+            _point_latest(others[-1] if others else None, root)
+            root.rmdir()
+
+    def _opens_a_log(self, path: Path) -> bool:
+        """Whether a file of this start holds no result: TensorBoard's, which are there before the first step."""
+        return path.parent.name == self.started and path.parent.parent.name == "tensorboard"
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
@@ -280,14 +286,14 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _point_latest(root: Path) -> None:
-    """Let `latest` point to the newest run, in one step; a file system without links goes without it."""
-    runs, latest, new = _folders(root), root / "latest", root / f".latest-{os.getpid()}"
+def _point_latest(run: Path | None, root: Path) -> None:
+    """Let `latest` point to a run, in one step; a file system without links goes without it."""
+    latest, new = root / "latest", root / f".latest-{os.getpid()}"
     try:
-        if runs:
-            new.symlink_to(runs[-1].name)
-            os.replace(new, latest)
-        else:
+        if run is None:
             latest.unlink(missing_ok=True)
+        else:
+            new.symlink_to(run.name)
+            os.replace(new, latest)
     except OSError:
         new.unlink(missing_ok=True)

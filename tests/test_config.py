@@ -402,6 +402,10 @@ class TestRunKeys:
     def test_others(self, key, value):
         assert complaint(good(**{key: value})).splitlines()[-1].strip().startswith(f"{key}")
 
+    def test_a_config_that_only_evaluates_does_not_train(self):
+        assert complaint(good(test_mode=True)).startswith("test_mode: true, so the config only evaluates")
+        assert check(good(test_mode=True), train=False)["test_mode"] is True
+
     def test_defaults_are_filled_in(self):
         config = check(good(batch_size=None))
         assert config["batch_size"] == 25 and config["seed"] == 0 and config["trainer"] == {}

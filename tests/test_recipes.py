@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from invariances import checkpoint, engine
+from invariances import checkpoint, networks
 from invariances import config as configs
 from invariances.cli import edflow
 from invariances.cli import invariances as command
@@ -149,7 +149,7 @@ class TestNetworksOfOtherRuns:
             "deep": {"er": {"checkpoint": file}},
             "number": 3,
         }
-        built = engine.with_networks(section, "evaluation")
+        built = networks.with_networks(section, "evaluation")
         assert isinstance(built["network"], DigitClassifier) and not built["network"].training
         assert isinstance(built["layer"], Greybox) and built["layer"].layer == "conv2"
         assert isinstance(built["among"]["checkpoint"], DigitClassifier) and built["among"]["layers"] == ["conv1"]

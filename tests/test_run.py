@@ -114,6 +114,11 @@ class TestLatest:
         Run.create("b")
         assert os.readlink("logs/latest") == "2026-11-25T10-00-01_b"
 
+    def test_of_two_runs_of_one_second_it_is_the_later_one(self, clock):
+        Run.create("a_long_name")
+        Run.create("short")
+        assert os.readlink("logs/latest") == "2026-11-25T10-00-00_short"
+
     def test_no_links_on_this_file_system(self, monkeypatch):
         def refuse(*_):
             raise OSError("links are not supported")
@@ -352,6 +357,24 @@ class TestAbandon:
         (run.path / "eval" / "x").mkdir(parents=True)
         run.abandon()
         assert not run.path.exists() and os.readlink("logs/latest") == earlier.path.name
+
+    def test_logs_without_a_result_go(self):
+        run = Run.create("a")
+        run.save_config({}, "train")
+        log = run.path / "train" / "tensorboard" / run.started / "events.out"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        run.abandon()
+        assert not run.path.exists() and not Path("logs").exists()
+
+    def test_a_result_stays(self):
+        run = Run.create("a")
+        run.save_config({}, "train")
+        log = run.path / "train" / "csv" / run.started / "metrics.csv"
+        log.parent.mkdir(parents=True)
+        log.touch()
+        run.abandon()
+        assert log.exists() and run.config() == {}
 
     def test_earlier_work_stays(self, clock):
         for path in trained().path.rglob("*"):

@@ -212,7 +212,7 @@ def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, 
 
     config = resolve_checkpoints(config, debug=options.debug)
     if isinstance((config.get("Transformer") or {}).get("factor_config"), str):
-        from invariances.engine import settle_factors
+        from invariances.factors import settle_factors
 
         config = settle_factors(config, debug=options.debug)
     return config

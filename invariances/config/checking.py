@@ -50,7 +50,7 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
         UserError: all mistakes, one a line.
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
-    parts = [_run_keys(given), _pairs(given, train), _datasets(given, train), _evaluations(given)]
+    parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
     parts += [_integrations(given), _trainer(given), _iterator(given)]
     found = [line for part in parts for line in part]
     if len(found) == 1:
@@ -65,6 +65,11 @@ def _run_keys(config: Mapping[str, Any]) -> Iterator[str]:
     for name, key in KEYS.items():
         if name in config and not _allowed(config[name], key):
             yield f"{name}: {show(config[name])}; wanted {_wanted(key)}"
+
+
+def _mode(config: Mapping[str, Any], train: bool) -> Iterator[str]:
+    if train and config.get("test_mode") is True:
+        yield "test_mode: true, so the config only evaluates; leave -t out, or give --test_mode false"
 
 
 def _allowed(value: Any, key: Key) -> bool:

@@ -43,7 +43,7 @@ KEYS = {
     "keep_checkpoints": Key(int, 3, "how many checkpoints of a run stay on disk", at_least=1),
     "seed": Key(int, 0, "of every random draw", at_least=0, at_most=2**32 - 1),
     "n_data_processes": Key(int, 0, "processes that load data; 0 loads in the main process", at_least=0),
-    "test_mode": Key(bool, False, "true: few examples, to try a config out"),
+    "test_mode": Key(bool, False, "true: the config only evaluates; -t is refused"),
     "trainer": Key(dict, {}, "arguments of pytorch_lightning.Trainer"),
     "evaluation": Key(dict, {}, "measured after each epoch: {name: {argument: value}}; null for off"),
     "fid": Key(dict, None, "the same as evaluation/fid"),

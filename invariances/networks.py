@@ -1,0 +1,52 @@
+"""From the sections of a checked config to networks; frozen ones come from their checkpoints."""
+
+from typing import Any
+
+from torch import nn
+
+from invariances import checkpoint as checkpoints
+from invariances import config as configs
+from invariances.models import Greybox
+
+
+def _build_loss(config: dict[str, Any]) -> nn.Module:
+    return configs.build_loss({**config, "Loss": with_networks(config.get("Loss"), "Loss")})
+
+
+def _build_greybox(section: dict[str, Any], name: str) -> Greybox:
+    section = {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
+    if "checkpoint" in section:
+        section["model"] = checkpoints.load_model(section.pop("checkpoint"))
+    with configs.named(name):
+        return Greybox(**section)
+
+
+def _build_first_stage(section: dict[str, Any]) -> nn.Module:
+    return checkpoints.load_model(**section)
+
+
+def with_networks(section: Any, name: str) -> Any:
+    """A section of a config with networks in place of what names them by a checkpoint.
+
+    `{checkpoint: …, layer: …}` becomes a `Greybox`; `{checkpoint: …}` a trained network, which among other
+    keys takes the place of the checkpoint alone.
+    """
+    if not isinstance(section, dict):
+        return section
+    if "checkpoint" not in section:
+        return {key: with_networks(value, f"{name}/{key}") for key, value in section.items()}
+    if "layer" in section:
+        return _build_greybox(section, name)
+    if section.keys() <= {"checkpoint", "model", "subconfig"}:
+        return _build_first_stage(section)
+    return section | {"checkpoint": checkpoints.load_model(section["checkpoint"])}
+
+
+# what an iterator may take, by the name of its argument
+BUILDERS = {
+    "model": configs.build_model,
+    "loss": _build_loss,
+    "greybox": lambda config: _build_greybox(config["GreyboxModel"], "GreyboxModel"),
+    "autoencoder": lambda config: _build_first_stage(config["AutoencoderModel"]),
+    "first_stage": lambda config: _build_first_stage(config["first_stage"]),
+}
