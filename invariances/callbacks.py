@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tqdm import tqdm
 
 from invariances import checkpoint
-from invariances.errors import UserError
+from invariances.errors import Stopped, UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
 from invariances.images import save_png
 from invariances.integrations import Wandb
@@ -32,7 +32,7 @@ class StepCounter(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         pl_module.step += 1
-        trainer.should_stop = int(pl_module.step) >= self.num_steps
+        trainer.should_stop = trainer.should_stop or int(pl_module.step) >= self.num_steps
 
 
 class Checkpoints(pl.Callback):
@@ -44,12 +44,20 @@ class Checkpoints(pl.Callback):
 
     def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
         self.folder, self.config, self.every, self.keep = folder, config, every, keep
+        self.last_step = 0  # that was saved
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.last_step = int(pl_module.step)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.should_stop or int(pl_module.step) % self.every == 0:
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.last_step < int(pl_module.step):  # ended by a setting of the trainer, such as max_time
             self.save(trainer, pl_module)
 
     def save(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -62,16 +70,9 @@ class Checkpoints(pl.Callback):
                 "lower the learning rate, then resume from the last checkpoint"
             )
         checkpoint.save(trainer, self.folder / f"model-{step}.ckpt")
+        self.last_step = step
         if trainer.is_global_zero:
             checkpoint.prune(self.folder, self.keep)
-
-
-class Stopped(Exception):
-    """The run was told to stop, and its state is saved."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; the state is saved")
-        self.exit_code = 128 + signum
 
 
 class StopOnSignal(pl.Callback):
@@ -119,7 +120,7 @@ class StopOnSignal(pl.Callback):
 
     def _leave(self, pl_module: Any) -> None:
         if self.received is not None and self.saved:
-            raise Stopped(self.received, int(pl_module.step))
+            raise Stopped(self.received, f" after step {int(pl_module.step)}; the state is saved")
 
 
 class Evaluations(pl.Callback):
@@ -134,6 +135,7 @@ class Evaluations(pl.Callback):
     def __init__(self, evaluations: dict[str, Evaluation], folder: Path, by_step: bool = True) -> None:
         self.evaluations, self.folder, self.by_step = evaluations, folder, by_step
         self.last_step: int | None = None  # of the last pass, so that the end of the training does not repeat it
+        self.numbers: dict[str, float] = {}  # of the last pass; Lightning's own keep those of earlier ones as well
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = int(pl_module.step)
@@ -144,6 +146,7 @@ class Evaluations(pl.Callback):
             losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
             metrics = evaluate(self.evaluations, pl_module, trainer.val_dataloaders, folder, losses)
             pl_module.log_dict(metrics, rank_zero_only=True)
+            self.numbers = losses | metrics
             _show_pictures(trainer, folder, self.last_step)
         trainer.strategy.barrier("evaluations")
 
@@ -203,10 +206,10 @@ def _show_picture(trainer: pl.Trainer, name: str, pixels: Any, step: int) -> Non
 
 
 class Progress(pl.Callback):
-    """One progress bar over all steps of the run, with the losses and the last evaluation behind it."""
+    """One progress bar over all steps of the run, with the losses behind it; a line for each evaluation."""
 
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
+    def __init__(self, num_steps: int, evaluations: Evaluations) -> None:
+        self.num_steps, self.evaluations = num_steps, evaluations
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -226,8 +229,8 @@ class Progress(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
-            numbers = headlines({k: v for k, v in trainer.callback_metrics.items() if not k.startswith("train/")})
-            line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers.items())
+            numbers = headlines(self.evaluations.numbers).items()
+            line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers)
             tqdm.write(f"step {int(pl_module.step)}: {line}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -244,6 +247,9 @@ class EvaluationProgress(pl.Callback):
 
     bar: tqdm
 
+    def __init__(self, evaluations: Evaluations) -> None:
+        self.evaluations = evaluations
+
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.bar = tqdm(total=sum(map(int, trainer.num_val_batches)), desc="validation", unit="batch")
 
@@ -254,7 +260,7 @@ class EvaluationProgress(pl.Callback):
         self.bar.close()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        numbers = trainer.callback_metrics
+        numbers = self.evaluations.numbers
         for name, value in headlines(numbers).items() if trainer.is_global_zero else ():
             interval = f" ± {numbers[f'{name}_ci']:.2g}" if f"{name}_ci" in numbers else ""
             print(f"{name.removeprefix('validation/'):32} {value:.4g}{interval}")

@@ -22,6 +22,7 @@ from invariances.errors import UserError
 
 NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
+RESUMED = {"optimizer_states", "loops", "pytorch-lightning_version"}  # what a training goes on with beside weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how the files of torch < 1.6 begin
 
@@ -160,6 +161,18 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not saved ({reason}); {free:,.0f} MB are free in {folder}") from error
 
 
+def step_of(state: Mapping[str, Any], path: str | Path) -> int:
+    """The step that a training goes on behind.
+
+    Raises:
+        UserError: the checkpoint holds weights alone, without optimiser and step counter.
+    """
+    weights = state.get("state_dict")
+    if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUMED:
+        raise UserError(f"{path}: holds weights alone, which no training can go on from; add -r to begin a new one")
+    return int(weights["step"])
+
+
 def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights in a checkpoint: under `state_dict` or `model`, or the dict itself."""
     for name in CONTAINERS:
@@ -181,7 +194,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
         path: where `state` comes from, for messages.
 
     Raises:
-        UserError: weights are missing, unknown or of another shape: how many, and the first of them.
+        UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
     weights, wanted = weights_of(state), module.state_dict()
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in wanted))
@@ -189,11 +202,17 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     if hasattr(module, "load_released") and own and own.keys().isdisjoint(wanted):
         with configs.named(str(path)):
             module.load_released(own)
-        return
+    else:
+        _load_own(module, own, path)
+    if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
+        raise UserError(f"{path}: {len(broken)} weights are not finite ({_first(broken)}); use an earlier checkpoint")
+
+
+def _load_own(module: nn.Module, own: Mapping[str, Tensor], path: str | Path) -> None:
     try:
         module.load_state_dict(own)
     except RuntimeError as error:
-        problem = _mismatch(own, wanted) or str(error).splitlines()[-1].strip()
+        problem = _mismatch(own, module.state_dict()) or str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit {type(module).__name__}: {problem}") from error
 
 

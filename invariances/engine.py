@@ -1,6 +1,7 @@
 """From a checked config to a trained and evaluated model: Lightning's Trainer around an iterator."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from invariances import checkpoint as checkpoints
 from invariances import config as configs
@@ -31,6 +33,16 @@ from invariances.run import Run
 
 log = logging.getLogger(__name__)
 
+# What Lightning raises for settings that do not go together, or not with this machine.
+REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
+
+# Lightning's advice that does not hold here.
+NEEDLESS = (
+    "does not have many workers",  # data sets make whole batches at once
+    "smaller than the logging interval",  # steps count, whatever the length of an epoch
+    "callbacks used to create the checkpoint",  # ours keep nothing in it
+)
+
 DEBUG_STEPS = 3
 DEBUG_BATCHES = 2
 
@@ -52,35 +64,57 @@ def train(
         debug: a few steps on a few examples.
     """
     train_loader, validation_loader = build_loader(config, "train", debug), build_loader(config, "validation", debug)
-    num_steps = DEBUG_STEPS if debug else config.get("num_steps") or config["num_epochs"] * len(train_loader)
-    iterator = _build_iterator(config, num_steps)
-    if checkpoint is not None:
-        state = checkpoints.load(checkpoint)
-        if restart:
-            checkpoints.load_weights(iterator, state, checkpoint)
-            iterator.step.zero_()
-        elif int(state["state_dict"]["step"]) >= num_steps:
-            log.info("%s has finished its %d steps; raise num_steps to train on", run.path, num_steps)
-            return
+    state = None if checkpoint is None else checkpoints.load(checkpoint)
+    resumed = None if restart else checkpoint
+    begin = 0 if resumed is None else checkpoints.step_of(state, resumed)
+    num_steps = config.get("num_steps") or config["num_epochs"] * len(train_loader)
+    if begin >= num_steps and not debug:
+        return _finished(run, checkpoint, num_steps)
+    iterator = _build_iterator(config, begin + DEBUG_STEPS if debug else num_steps)
+    if state is not None:
+        checkpoints.load_weights(iterator, state, checkpoint)
+        iterator.step.fill_(begin)
+    _fit(iterator, train_loader, validation_loader, resumed, config, run, debug)
+
+
+def _fit(
+    iterator: Iterator,
+    train_loader: Loader,
+    validation_loader: Loader,
+    resumed: Path | None,
+    config: dict[str, Any],
+    run: Run,
+    debug: bool,
+) -> None:
+    """Train an iterator to its last step, from a checkpoint on if there is one."""
+    begin, log_freq = int(iterator.step), DEBUG_STEPS if debug else config["log_freq"]
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    stop = StopOnSignal(keeper)
-    log_freq = DEBUG_STEPS if debug else config["log_freq"]
-    built = _build_evaluations(config, debug)
+    stop, built = StopOnSignal(keeper), _build_evaluations(config, debug)
     evaluations = Evaluations(built, run.path / "train" / "eval")
     pictures = Pictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
+    counter, progress = StepCounter(iterator.num_steps), Progress(iterator.num_steps, evaluations)
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), keeper, stop, pictures, evaluations, Progress(num_steps)],
+        [counter, keeper, stop, pictures, evaluations, progress],
         log_every_n_steps=1 if debug else min(50, log_freq),
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
-    resume = None if restart or checkpoint is None else str(checkpoint)
     with stop, _first_batch_explained(iterator, len(train_loader.dataset), config["batch_size"]):
-        trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resume, weights_only=True)
+        trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resumed, weights_only=True)
+    if int(iterator.step) == begin:
+        raise UserError("trainer: the training ended before its first step; look at limit_train_batches and the like")
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, validation_loader, verbose=False)
+
+
+def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
+    """Say that there is nothing left to train; a new run that was to go on from another's end is refused."""
+    told = f"has finished its {num_steps} steps; raise num_steps to train on"
+    if checkpoint.parent.resolve() != run.checkpoints.resolve():
+        raise UserError(f"{checkpoint}: {told}")
+    log.info("%s %s", run.path, told)
 
 
 def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = False) -> Path:
@@ -101,8 +135,9 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
     folder = run.new_evaluation()
     evaluations = Evaluations(_build_evaluations(config, debug), folder, by_step=False)
-    trainer = _trainer(config, run, [EvaluationProgress(), evaluations], logger=False)
-    trainer.validate(iterator, loader, verbose=False)
+    trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)
+    with _trainer_explained():
+        trainer.validate(iterator, loader, verbose=False)
     if trainer.is_global_zero and can_report(folder):
         print(write_report([run.path], folder))
     return folder
@@ -126,10 +161,12 @@ def build_loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
 @contextmanager
 def _first_batch_explained(iterator: Iterator, n_examples: int, batch_size: int) -> Generator[None]:
     """A UserError where data and networks do not fit, which the first batch shows."""
+    before = int(iterator.step)
     try:
-        yield
-    except (TypeError, ValueError) as error:
-        if int(iterator.step) > 0:
+        with _trainer_explained():
+            yield
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        if int(iterator.step) > before:
             raise
         facts = f"{n_examples} example(s), batch_size {batch_size}"
         raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
@@ -162,7 +199,8 @@ def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
 
 def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
     """Lightning's Trainer; steps, checkpoints and progress are ours, the rest is the config's `trainer` section."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # data sets make whole batches at once
+    for needless in NEEDLESS:
+        warnings.filterwarnings("ignore", f".*{needless}.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     ours = {
         "max_epochs": -1,
@@ -173,4 +211,17 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         "use_distributed_sampler": False,
         "default_root_dir": str(run.path),
     }
-    return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)
+    with _trainer_explained():
+        return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)
+
+
+@contextmanager
+def _trainer_explained() -> Generator[None]:
+    """A UserError where Lightning refuses what the section `trainer` asks for."""
+    try:
+        yield
+    except Exception as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not isinstance(error, REFUSALS) or "pytorch_lightning" not in Path(innermost).parts:
+            raise
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error

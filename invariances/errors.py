@@ -1,4 +1,6 @@
-"""The one exception that the commands show to a user without a traceback."""
+"""What ends a command without a traceback: a mistake of the user, and a signal."""
+
+import signal
 
 
 class UserError(Exception):
@@ -6,3 +8,16 @@ class UserError(Exception):
 
     The message is one line: the file or key, what was found, what is wanted, what to do next.
     """
+
+
+class Stopped(BaseException):
+    """The command was told to stop by a signal; nobody but the command itself catches it.
+
+    Args:
+        signum: the signal.
+        state: what becomes of the work, for the message.
+    """
+
+    def __init__(self, signum: int, state: str = "") -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}{state}")
+        self.exit_code = 128 + signum

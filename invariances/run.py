@@ -242,7 +242,13 @@ def _how_to_make(experiment: str, runs: list[Run]) -> str:
 def _folders(root: Path) -> list[Path]:
     """The run folders of a root, oldest first."""
     found = [path.parent for path in root.glob("*/configs") if not path.parent.is_symlink()]
-    return sorted(found, key=_by_time)
+    return sorted(found, key=_by_start)
+
+
+def _by_start(folder: Path) -> tuple[str, bool, int, str]:
+    """Sorts runs by their first start, whatever their folders are called now; a copy comes before its original."""
+    first = min((path.name[:19] for path in folder.glob(SAVED)), default=folder.name[:19])
+    return first, folder.name.startswith(first), len(folder.name), folder.name
 
 
 def _by_time(path: Path) -> tuple[str, int, str]:

@@ -308,6 +308,15 @@ class TestFiles:
     def test_alias_inside_itself(self, tmp_path):
         assert self.complain(write(tmp_path, "a: &a\n  b: *a\n")).startswith(":2:6: the alias")
 
+    @pytest.mark.parametrize("tag", ["!!int abc", "!!bool foo", "!!float x", "!!int"])
+    def test_values_that_do_not_fit_their_tag(self, tmp_path, tag):
+        assert "does not fit the tag" in self.complain(write(tmp_path, f"a: {tag}\n"))
+
+    def test_aliases_that_grow(self, tmp_path):
+        lines = ["a: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+        lines += [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+        assert "more than 100,000 values" in self.complain(write(tmp_path, "\n".join(lines)))
+
     def test_deep_nesting(self, tmp_path):
         assert "nested too deeply" in self.complain(write(tmp_path, "a: " + "[" * 5000))
 
@@ -388,6 +397,9 @@ class TestRunKeys:
         [
             ("seed", -1),
             ("seed", 2**32),
+            ("batch_size", 10**400),
+            ("learning_rate", float("inf")),
+            ("learning_rate", float("nan")),
             ("num_steps", 1e5),
             ("ckpt_freq", 0),
             ("n_data_processes", -1),
@@ -520,6 +532,11 @@ class TestNames:
             good(trainer={"max_steps": 5})
         )
         assert "trainer/precision" in complaint(good(trainer={"precision": "bf17"}))
+        assert "trainer/fast_dev_run: is set by the run; write -d" in complaint(good(trainer={"fast_dev_run": True}))
+
+    @pytest.mark.parametrize("name", ["check_val_every_n_epoch", "limit_train_batches", "limit_val_batches"])
+    def test_trainer_that_does_nothing(self, name):
+        assert complaint(good(trainer={name: 0})) == f"trainer/{name}: got 0; wanted more than 0"
 
 
 class TestEvaluations:
@@ -593,6 +610,10 @@ class TestFrozenNetworks:
                 "GreyboxModel/checkpoint: got 3; wanted a path",
             ),
             ("GreyboxModel", "conv1", 'GreyboxModel: "conv1" is text'),
+            ("GreyboxModel", {"model": "os.abort", "layer": "a"}, "GreyboxModel/model: os.abort is a builtin"),
+            ("GreyboxModel", {"model": "subprocess.Popen", "layer": "a"}, "Popen is not a torch.nn.Module"),
+            ("GreyboxModel", {"model": "nosuch.Net", "layer": "a"}, "GreyboxModel/model: no module named nosuch"),
+            ("GreyboxModel", {"model": f"{HERE}.Net", "layer": "a"}, "GreyboxModel/model/in_channels: missing"),
             ("AutoencoderModel", {}, "AutoencoderModel/checkpoint: missing"),
             ("AutoencoderModel", {"checkpont": "a"}, "unknown key; did you mean checkpoint?"),
             ("AutoencoderModel", "a.ckpt", "wanted a mapping with checkpoint"),
@@ -789,7 +810,7 @@ class TestKinds:
             (dict[str, int], "a mapping"),
             (Path, "a path"),
             (bool, "true or false"),
-            (nn.Module | str, "a network as {checkpoint: …} or text"),
+            (nn.Module | str, "a network as {checkpoint: …}, or {model: …, layer: …} or text"),
         ],
     )
     def test_describe(self, annotation, words):

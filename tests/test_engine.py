@@ -155,6 +155,84 @@ def test_an_ended_run_says_so_and_changes_nothing(caplog):
     assert {path: path.stat().st_mtime_ns for path in ended.path.rglob("*.ckpt")} == before
 
 
+def test_no_new_run_goes_on_from_the_end_of_another(capsys):
+    _, ended = run(*AE, "-t", "--num_steps", 4, "--ckpt_freq", 2)
+    first = ended.checkpoints / "model-2.ckpt"
+    code, _ = run("-p", ended.path, "-t", "-c", first, "--num_steps", 2)
+    assert code == 2 and f"{first}: has finished its 2 steps; raise num_steps" in capsys.readouterr().err
+    assert len(list(Path("logs").iterdir())) == 2  # the run and the link to it
+
+
+def test_an_ended_run_can_be_tried_out():
+    _, ended = run(*AE, "-t", "--num_steps", 4)
+    code, tried = run("-p", ended.path, "-t", "-d")
+    assert code == 0 and tried.last_checkpoint().name == "model-7.ckpt"
+
+
+def test_a_run_that_the_trainer_ends_is_saved():
+    words = ["--num_steps", 100000, "--ckpt_freq", 50000, "--trainer/max_time", "00:00:00:01"]
+    code, ended = run(*AE, "-t", *words)
+    assert code == 0
+    step = int(re.search(r"\d+", ended.last_checkpoint().name)[0])
+    code, resumed = run("-p", ended.path, "-t", "--num_steps", step + 2, "--trainer/max_time", "null")
+    assert code == 0 and resumed.last_checkpoint().name == f"model-{step + 2}.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trainer/accelerator", "foo"], "trainer: "),
+        (["--trainer/devices", "0"], "trainer: "),
+        (["--trainer/max_time", "foo"], "trainer: "),
+        (["--trainer/val_check_interval", "1000000"], "trainer: `val_check_interval`"),
+        (["--trainer/gradient_clip_val", "1"], "trainer: Automatic gradient clipping is not supported"),
+    ],
+)
+def test_settings_that_the_trainer_refuses(capsys, words, told):
+    code, left = run(*AE, "-t", "--num_steps", 2, *words)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("edflow: error")]
+    assert code == 2 and line.startswith(f"edflow: error: {told}")
+    assert left is None
+
+
+def test_what_a_training_cannot_go_on_from(capsys):
+    _, first = run(*AE, "-t", "--num_steps", 2)
+    state = checkpoint.load(first.last_checkpoint())
+    checkpoint.save(checkpoint.weights_of(state), "plain.ckpt")
+    checkpoint.save({"state_dict": state["state_dict"]}, "weights.ckpt")
+    words = ["-p", first.path, "-t", "--num_steps", 4]
+    for path in ("plain.ckpt", "weights.ckpt"):
+        assert run(*words, "-c", path)[0] == 2
+        assert f"{path}: holds weights alone" in capsys.readouterr().err
+    assert run(*words, "--Model/width", 8)[0] == 2
+    assert "model-2.ckpt: does not fit AutoencoderIterator: of" in capsys.readouterr().err
+    assert [path.name for path in Path("logs").iterdir() if not path.is_symlink()] == [first.path.name]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_that_is_stopped_says_so(capsys, monkeypatch, signum):
+    _, first = run(*AE, "-t", "--num_steps", 2)
+    monkeypatch.setattr("invariances.evaluation.grid.save_grid", lambda *_: signal.raise_signal(signum))
+    assert run("-p", first.path)[0] == 128 + signum
+    assert f"stopped by {signum.name}" in capsys.readouterr().err
+    assert not (first.path / "eval").exists()
+
+
+def test_a_first_stage_of_the_wrong_kind_is_named(capsys):
+    run(*CLF, "-t", "--num_steps", 2)
+    run(*AE, "-t", "--num_steps", 2)
+    words = ["-b", CONFIGS / "cinn.yaml", CONFIGS / "layers" / "logits.yaml", *CINN, "-t", "--num_steps", 2]
+    assert run(*words, "--AutoencoderModel/checkpoint", "latest:digits_clf")[0] == 2
+    message = capsys.readouterr().err
+    assert "AutoencoderModel/checkpoint: " in message and "holds a DigitClassifier, which has no encode" in message
+
+
+def test_a_class_that_the_model_does_not_know_is_told(capsys):
+    assert run(*CLF, "-t", "--num_steps", 2, "--Model/n_classes", 5)[0] == 2
+    message = capsys.readouterr().err
+    assert "an example is of class 9, but the model tells 5 classes apart, 0 to 4; set Model/n_classes" in message
+
+
 def test_retraining_starts_the_counter_anew():
     _, first = run(*AE, "-t", "--num_steps", 2)
     code, second = run("-p", first.path, "-t", "-r", "--num_steps", 1)

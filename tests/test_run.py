@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -258,6 +259,18 @@ class TestLatestExperiment:
         trained("other", (99,))
         assert resolve_checkpoint("latest:ae") == second.checkpoints / "model-10.ckpt"
         assert Run.find("latest:ae").path == second.path == Run.find(str(second.path)).path
+
+    def test_older_runs_under_new_names(self, clock):
+        first = trained("ae", (5,))
+        first.path.rename("logs/my_first_one")
+        clock("10-00-01")
+        second = trained("ae", (10,))
+        shutil.copytree(second.path, "logs/copy_of_the_newest_one_with_a_long_name")
+        assert Run.find("latest:ae").path == second.path
+        failed = Run.create("failed")
+        failed.save_config({}, "train")
+        failed.abandon()
+        assert os.readlink("logs/latest") == second.path.name
 
     def test_name_of_the_folder_does_not_matter(self):
         run = Run.create("my name")

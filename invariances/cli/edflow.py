@@ -24,7 +24,9 @@ evaluations.
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from invariances.config import KEYS, check, dump, nearest, read
-from invariances.errors import UserError
+from invariances.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from invariances.run import Run
@@ -95,15 +97,35 @@ def main(arguments: list[str] | None = None) -> int:
         options = parse(words)
         logging.basicConfig(format="%(message)s")
         logging.getLogger("invariances").setLevel(options.log_level.upper())
-        return _start(options)
+        with _signals_end_it():
+            _start(options)
+        return 0
     except UserError as error:
         if {"-d", "--debug"} & set(words):
             traceback.print_exc()
         print(f"edflow: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("edflow: stopped", file=sys.stderr)
-        return 130
+    except Stopped as stop:
+        print(f"edflow: {stop}", file=sys.stderr)
+        return stop.exit_code
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM unwind whatever is under way; Lightning's own handlers would leave with 1 and 0."""
+
+    def stop(signum: int, frame: Any) -> NoReturn:
+        raise Stopped(signum)
+
+    if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main one alone
+        yield
+        return
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -157,6 +179,8 @@ def _split(words: list[str]) -> tuple[list[str], dict[str, str]]:
         if not key.startswith("--") or key in FLAGS:
             rest.append(word)
             continue
+        if equals and not value:
+            raise UserError(f"{word}: has no value; to switch it off write {key}=null")
         overrides[key[2:]] = value if equals else _value_after(key, next(remaining, None))
     return rest, overrides
 
@@ -179,8 +203,8 @@ def _about_stray(word: str) -> str:
     return f"{word}: no such flag" + (f"; did you mean {flag}?" if flag else "; see edflow --help")
 
 
-def _start(options: argparse.Namespace) -> int:
-    """Check everything, then train or evaluate; returns the exit code."""
+def _start(options: argparse.Namespace) -> None:
+    """Check everything, then train or evaluate."""
     earlier = _earlier(options)
     config = read(options.base, options.overrides, base=earlier.config() if earlier else None)
     if config.get("experiment_name") is None:
@@ -191,7 +215,7 @@ def _start(options: argparse.Namespace) -> int:
     if place is not None and options.name is not None:
         raise UserError(f"-n {options.name}: is for new runs; this one goes on in {place.path}: leave -n out")
     with _started(options, config, place) as run:
-        return _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
+        _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
 
 
 # Torch comes along with `invariances.run`; imported late, nobody waits for it to be told of a mistyped name.
@@ -267,19 +291,13 @@ def _started(options: argparse.Namespace, config: dict[str, Any], place: "Run | 
 
 def _work(
     options: argparse.Namespace, config: dict[str, Any], run: "Run", checkpoint: Path | None, restart: bool
-) -> int:
+) -> None:
     from invariances import engine
-    from invariances.callbacks import Stopped
 
-    try:
-        if options.train:
-            engine.train(config, run, checkpoint, restart=restart, debug=options.debug)
-        elif checkpoint is not None:  # as `parse` and `_checkpoint` see to
-            engine.evaluate(config, run, checkpoint, debug=options.debug)
-    except Stopped as stop:
-        print(f"edflow: {stop}", file=sys.stderr)
-        return stop.exit_code
-    return 0
+    if options.train:
+        engine.train(config, run, checkpoint, restart=restart, debug=options.debug)
+    elif checkpoint is not None:  # as `parse` and `_checkpoint` see to
+        engine.evaluate(config, run, checkpoint, debug=options.debug)
 
 
 if __name__ == "__main__":

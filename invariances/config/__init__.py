@@ -22,9 +22,11 @@ from invariances.config.building import (
     build_iterator,
     build_loss,
     build_model,
+    build_named,
     iterator_arguments,
     learning_rate,
     named,
+    names_a_class,
     takes,
 )
 from invariances.config.checking import check
@@ -41,6 +43,7 @@ __all__ = [
     "build_iterator",
     "build_loss",
     "build_model",
+    "build_named",
     "check",
     "dump",
     "iterator_arguments",
@@ -48,6 +51,7 @@ __all__ = [
     "locate",
     "merge",
     "named",
+    "names_a_class",
     "nearest",
     "parse",
     "read",

@@ -23,11 +23,11 @@ def named(section: str) -> Iterator[None]:
     """Put the section's name before what a constructor refuses.
 
     Raises:
-        UserError: in place of a ValueError or TypeError.
+        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
     """
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         raise UserError(f"{section}: {error}") from error
 
 
@@ -59,6 +59,21 @@ def build(config: Mapping[str, Any], name: str) -> Any:
     """
     section = section_of(config, name)
     return make(locate_part(config, name), config.get(section) or {}, section)
+
+
+def names_a_class(model: Any) -> bool:
+    """Whether the `model` of a greybox is a dotted class, and not a model of a library such as torchvision:alexnet."""
+    return not (isinstance(model, str) and ":" in model)
+
+
+def locate_network(path: Any, key: str) -> type:
+    """The class of a network at a dotted path."""
+    return locate(path, key, BASES["model"])
+
+
+def build_named(path: str, key: str) -> Any:
+    """A network of the class at a dotted path, made without arguments."""
+    return make(locate_network(path, key), {}, key)
 
 
 def build_model(config: Mapping[str, Any]) -> Any:

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from invariances.config.building import (
-    BASES,
     class_and_arguments,
     evaluation_specs,
     locate_dataset,
     locate_evaluation,
+    locate_network,
     locate_part,
+    names_a_class,
     section_of,
 )
 from invariances.config.classes import describe, fits, hint, locate, mistakes, parameters, show
@@ -25,7 +26,9 @@ from invariances.errors import UserError
 TRAINER_OURS = {
     "callbacks": "evaluation",
     "default_root_dir": "-n NAME",
+    "barebones": "nothing: it would leave out logs and checkpoints",
     "enable_checkpointing": "ckpt_freq",
+    "fast_dev_run": "-d",
     "log_every_n_steps": "log_freq",
     "logger": "integrations",
     "max_epochs": "num_epochs",
@@ -33,6 +36,14 @@ TRAINER_OURS = {
     "num_sanity_val_steps": "nothing: such steps would initialise ActNorm on validation images",
     "use_distributed_sampler": "nothing: the examples are shared out over the devices already",
 }
+NOT_ZERO = (  # arguments of the Trainer with which nothing would be trained or measured
+    "accumulate_grad_batches",
+    "check_val_every_n_epoch",
+    "limit_train_batches",
+    "limit_val_batches",
+    "val_check_interval",
+)
+LARGEST = 2**63  # no count and no number of a run comes near it
 OPTIONAL = {*KEYS, *OBJECTS.values(), "Model", "Transformer", "Loss"}  # null means: not given
 
 
@@ -77,8 +88,8 @@ def _allowed(value: Any, key: Key) -> bool:
         return False
     if key.kind not in (int, float):
         return True
-    low, high = value >= key.at_least if key.at_least is not None else True, value <= key.at_most
-    return math.isfinite(value) and low and high and (key.above is None or value > key.above)
+    low = (key.at_least is None or value >= key.at_least) and (key.above is None or value > key.above)
+    return low and value <= key.at_most and value < LARGEST
 
 
 def _wanted(key: Key) -> str:
@@ -153,6 +164,9 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
         return
     for name in section.keys() & TRAINER_OURS.keys():
         yield f"trainer/{name}: is set by the run; write {TRAINER_OURS[name]} in its place"
+    for name in NOT_ZERO:
+        if name in section and type(section[name]) in (int, float) and section[name] <= 0:
+            yield f"trainer/{name}: got {section[name]}; wanted more than 0"
     rest = {name: value for name, value in section.items() if name not in TRAINER_OURS}
     yield from _bind(partial(locate, "pytorch_lightning.Trainer", "trainer"), rest, "trainer")
 
@@ -223,6 +237,8 @@ def _greybox(config: Mapping[str, Any], name: str) -> Iterator[str]:
         if "model" in arguments:
             yield f"{name}/model, {name}/checkpoint: both are given; keep one of them"
         arguments["model"] = ""  # stands for the loaded network
+    elif "model" in arguments and names_a_class(arguments["model"]):
+        yield from _bind(partial(locate_network, arguments["model"], f"{name}/model"), {}, f"{name}/model")
     yield from _bind(partial(locate, "invariances.models.Greybox", name), arguments, name)
 
 
@@ -241,7 +257,7 @@ def _first_stage(config: Mapping[str, Any], name: str) -> Iterator[str]:
         yield f"{name}/subconfig: {show(subconfig)}; wanted a mapping with Model"
     elif "model" in section:
         where = section_of(subconfig, "model")
-        find = partial(locate, section["model"], f"{name}/model", BASES["model"])
+        find = partial(locate_network, section["model"], f"{name}/model")
         yield from _bind(find, subconfig.get(where), f"{name}/subconfig/{where}")
     elif subconfig:
         yield f"{name}/subconfig: not used without {name}/model; the checkpoint's own config is"

@@ -159,7 +159,7 @@ def fits(value: Any, annotation: Any) -> bool:
     """Whether a value read from YAML is of the kind that an annotation asks for.
 
     A whole number is a number; true and false are no numbers; a list may fill a tuple; a network is named by
-    its checkpoint.
+    its checkpoint, or cut at a layer: `invariances.networks` builds it.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in (Any, inspect.Parameter.empty):
@@ -176,7 +176,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if issubclass(kind, os.PathLike):
         return isinstance(value, str)
     if _is_network(kind):
-        return isinstance(value, Mapping) and "checkpoint" in value  # the engine loads it
+        return isinstance(value, Mapping) and ("checkpoint" in value or {"model", "layer"} <= value.keys())
     if isinstance(value, str):  # text is a sequence too, but never what a list of things asks for
         return kind in (str, object)
     if issubclass(kind, tuple):
@@ -232,7 +232,7 @@ def describe(annotation: Any) -> str:
     if issubclass(kind, os.PathLike):
         return "a path"
     if _is_network(kind):
-        return "a network as {checkpoint: …}"
+        return "a network as {checkpoint: …}, or {model: …, layer: …}"
     if issubclass(kind, Mapping):
         return "a mapping"
     if issubclass(kind, Collection):

@@ -19,6 +19,7 @@ _FLOAT = re.compile(
     r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"
     r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
 )
+MOST_VALUES = 100_000  # in one file
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,7 +87,7 @@ def parse(text: str, name: str) -> Any:
         UserError: `name:line:column: one sentence`.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        value = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -97,6 +98,21 @@ def parse(text: str, name: str) -> Any:
         raise UserError(f"{name}:{place}: the character {character} is not allowed in YAML") from error
     except RecursionError as error:
         raise UserError(f"{name}: the blocks are nested too deeply") from error
+    except (ValueError, KeyError, IndexError, OverflowError) as error:  # of a tag, such as !!int abc
+        raise UserError(f"{name}: a value does not fit the tag (!!…) before it ({error}); leave the tag out") from error
+    if _n_values(value, {}) > MOST_VALUES:
+        raise UserError(f"{name}: holds more than {MOST_VALUES:,} values once its aliases (*…) are written out")
+    return value
+
+
+def _n_values(value: Any, known: dict[int, int]) -> int:
+    """How many values there are, with what is shared counted at each place: a saved config writes it out."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_n_values(item, known) for item in items)
+    return known[id(value)]
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:

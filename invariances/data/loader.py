@@ -50,9 +50,10 @@ class BatchSampler:
 class Loader(DataLoader):
     """A `DataLoader` that makes whole batches at once and can be resumed in the middle of an epoch.
 
-    A data set may offer `__getitems__(indices)`, which returns a batched dict of tensors, and `set_epoch(epoch)`, from
-    which its random draws depend. Each pass over the loader is one epoch; `state_dict` holds (epoch, batch), and the
-    pass after `load_state_dict` goes on with the batch that follows.
+    A data set may offer `__getitems__(indices)`, which returns a batched dict of tensors, and `set_epoch(epoch)`, on
+    which its random draws depend; without `shuffle` they are those of epoch 0 in every pass. Each pass over the loader
+    is one epoch; `state_dict` holds (epoch, batch), and the pass after `load_state_dict` goes on with the batch that
+    follows.
 
     Args:
         dataset: map-style data set of dicts of tensors.
@@ -88,8 +89,8 @@ class Loader(DataLoader):
             self.epoch, start = self.epoch + 1, 0
         self._resumed, self.batch = False, start
         self.batch_sampler.epoch, self.batch_sampler.start = self.epoch, start  # type: ignore[union-attr]
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(self.epoch)
+        if hasattr(self.dataset, "set_epoch"):  # what is measured again and again stays one and the same set
+            self.dataset.set_epoch(self.epoch if self.batch_sampler.shuffle else 0)  # type: ignore[union-attr]
         for batch in super().__iter__():
             self.batch += 1
             yield batch

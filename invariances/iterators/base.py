@@ -1,5 +1,6 @@
 """What all training tasks share: the optimiser, the learning rate, the step counter and the watch over the losses."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -93,9 +94,9 @@ class Iterator(pl.LightningModule):
             )
         return batch
 
+    @abstractmethod
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The `loss` of a batch, and what is logged beside it."""
-        raise NotImplementedError
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         """The loss of one batch."""
@@ -127,10 +128,8 @@ class Iterator(pl.LightningModule):
         if not values.isfinite().all():
             named = zip(terms, values.tolist(), strict=True)
             broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in named)
-            raise UserError(
-                f"step {int(self.step)}: the loss is no longer finite ({broken}); the last checkpoint is still good: "
-                "lower the learning rate or look at the data, then resume"
-            )
+            remedy = "lower the learning rate or look at the data, then resume from the last checkpoint, which is good"
+            raise UserError(f"step {int(self.step)}: the loss is not finite ({broken}); {remedy}")
         self.log_dict(
             {f"{split}/{name}": value for name, value in zip(terms, values, strict=True)},
             batch_size=n_examples,

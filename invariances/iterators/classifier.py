@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from invariances.errors import UserError
 from invariances.iterators.base import Iterator
 
 LOSSES = {
@@ -41,5 +42,15 @@ class ClassifierIterator(Iterator):
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Loss and accuracy of a batch."""
         logits = self.model(batch["image"])
+        self._check_classes(batch["class"], logits.shape[1])
         accuracy = (logits.argmax(1) == batch["class"]).float().mean()
         return {"loss": self.classifier_loss(logits, batch["class"]), "accuracy": accuracy}
+
+    @staticmethod
+    def _check_classes(classes: Tensor, n_classes: int) -> None:
+        low, high = int(classes.min()), int(classes.max())
+        if low < 0 or high >= n_classes:
+            raise UserError(
+                f"datasets: an example is of class {low if low < 0 else high}, but the model tells {n_classes} classes "
+                f"apart, 0 to {n_classes - 1}; set Model/n_classes"
+            )

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import adopt
+from invariances.flows.actnorm import adopt, all_or_none
 from invariances.flows.released import load_released
+from invariances.flows.vectors import require
 from invariances.models.checks import check_images
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.layers import Norm, block, grid_size, initialise, n_channels
@@ -33,7 +34,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any real values."""
-        return self.head(self.blocks(x))
+        with all_or_none(self):
+            return self.head(self.blocks(x))
 
 
 class Decoder(nn.Module):
@@ -54,7 +56,8 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        return torch.tanh(self.image(self.blocks(self.head(code))))
+        with all_or_none(self):
+            return torch.tanh(self.image(self.blocks(self.head(code))))
 
 
 class Autoencoder(nn.Module):
@@ -94,6 +97,7 @@ class Autoencoder(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
+        require(in_channels=(in_channels, 1), z_dim=(z_dim, 1), width=(width, 1))
         self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
         self.deterministic = deterministic
         self.encoder = Encoder(in_channels, in_size, n_down, 2 * z_dim, norm, width)

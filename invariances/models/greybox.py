@@ -125,11 +125,11 @@ class Greybox(nn.Module):
         own = z.reshape(z.shape[: self._rank]).clone()  # the next layer may work in place
         stand_in = z.new_zeros(1 if self._one_image else len(z), *self._input_shape)
         with on_output(self._module, lambda output: own):
-            return self.network(stand_in)
+            return self._run(stand_in)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
         """The network's output f(x) for images in [-1, 1]."""
-        return self.network(self._prepare(x))
+        return self._run(self._prepare(x))
 
     def exact(self, x: Float[Tensor, "batch channels height width"]) -> float:
         """The largest |decode(encode(x)) − f(x)|, which is rounding or nothing."""
@@ -138,6 +138,9 @@ class Greybox(nn.Module):
     @property
     def _module(self) -> nn.Module:
         return self.network.layers()[self.layer]
+
+    def _run(self, images: Tensor) -> Tensor:
+        return self.network.eval()(images)  # whoever gave the network may have called its `train()` since
 
     def _prepare(self, x: Tensor) -> Tensor:
         check_images(x, self.in_channels)
@@ -149,7 +152,7 @@ class Greybox(nn.Module):
 
         try:
             with on_output(self._module, capture):
-                self.network(images)
+                self._run(images)
         except _Captured as captured:
             return captured.output
         raise ValueError(f"layer {self.layer!r} was not called for images of shape {tuple(images.shape)}")

@@ -54,6 +54,13 @@ def test_validation_uses_every_example(n, sizes):
     assert list(chain(*order(loader))) == list(range(n))
 
 
+def test_validation_is_of_the_same_examples_in_every_pass():
+    loader = Loader(Numbers(3), 2)
+    assert [[batch["epoch"].tolist() for batch in loader] for _ in range(2)] == [[[0, 0], [0]]] * 2
+    training = Loader(Numbers(2), 2, shuffle=True)
+    assert [[batch["epoch"].tolist() for batch in training] for _ in range(2)] == [[[0, 0]], [[1, 1]]]
+
+
 def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="Numbers has 0 examples"):
         Loader(Numbers(0), 25)

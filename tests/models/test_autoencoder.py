@@ -176,3 +176,19 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_is_loaded():
 def test_weights_of_another_kind_of_network_are_refused():
     with pytest.raises(ValueError, match=r"8 missing: .*; 2 unknown: 0\.weight, 0\.bias"):
         small(norm="none").load_released(torch.nn.Sequential(torch.nn.Linear(2, 2)).state_dict())
+
+
+@pytest.mark.parametrize("name", ["in_channels", "z_dim", "width"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_sizes_must_be_positive(name, value):
+    with pytest.raises(ValueError, match=f"^{name} is {value}; wanted 1 or more$"):
+        small(**{name: value})
+
+
+def test_a_batch_that_cannot_start_all_norms_starts_none():
+    fresh = small(norm="an", n_down=4)
+    with pytest.raises(ValueError, match="at least 2 values a channel"):
+        fresh.encode(images(1))  # the last norm would see one value a channel
+    assert not any(int(mark) for name, mark in fresh.state_dict().items() if name.endswith("initialized"))
+    codes = fresh.encode(images(20)).mean
+    torch.testing.assert_close(fresh.eval().encode(images(20)).mean, codes)

@@ -52,3 +52,11 @@ def test_digit_classifier_learns_four_images():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+@pytest.mark.parametrize("name", ["in_channels", "n_classes", "width"])
+def test_sizes_must_be_positive(name):
+    with pytest.raises(ValueError, match=f"^{name} is 0; wanted 1 or more$"):
+        DigitClassifier(**{name: 0})
+    with pytest.raises(ValueError, match=f"^{name} is -1; wanted 1 or more$"):
+        Classifier(**{"in_channels": 3, "in_size": 32, "n_down": 4, "z_dim": 8, "n_classes": 2, name: -1})

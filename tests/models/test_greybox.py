@@ -494,3 +494,17 @@ def test_representations_of_another_shape_are_refused():
 def test_images_of_another_size_are_refused_where_they_change_the_representation(resnet):
     with pytest.raises(ValueError, match=r"\(64, 24, 24\) in place of \(64, 16, 16\); wanted images of 64"):
         Greybox(resnet, "layer1", in_size=64).encode(images(size=96))
+
+
+def test_it_stays_frozen_when_the_owner_trains_the_network_he_gave():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 2))
+    box, x = Greybox(network, "1", in_size=8), images(size=8)
+    z, y = box.encode(x), box(x)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    assert torch.equal(box.encode(x), z)
+    network.train()
+    assert torch.equal(box(x), y)
+    network.train()
+    assert torch.equal(box.decode(z), y)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
