@@ -58,8 +58,20 @@ def parser() -> argparse.ArgumentParser:
     source = built.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", metavar="CLASS", help="dotted class of a data set")
     source.add_argument("-b", "--base", nargs="+", metavar="FILE", help="configs that name data sets")
-    built.add_argument("--port", type=int, help="of the page (default: the first free one from 8501)")
+    built.add_argument("--port", type=port, help="of the page (default: the first free one from 8501)")
     return built
+
+
+def port(text: str) -> int:
+    """The number of a port.
+
+    Raises:
+        ArgumentTypeError: no computer has such a port.
+    """
+    number = int(text)
+    if not 0 < number < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port; 1 to 65535 is wanted")
+    return number
 
 
 def overrides(words: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from invariances.data.cache import OnError, Pictures, PictureSet
 from invariances.data.folder import labelled
 from invariances.data.imagenet import ANIMALS
 from invariances.data.pictures import Square
-from invariances.data.places import data_root
+from invariances.data.places import data_root, text_lines
 from invariances.data.prepare import MissingFiles
 
 Split = Literal["train", "test"]
@@ -49,11 +49,11 @@ def animal_faces(root: str | Path | None = None) -> Pictures:
     home = data_root(root) / "animalfaces"
     if any((home / wnid).is_dir() for wnid in ANIMALS):
         return labelled("animalfaces", home, ANIMALS)
-    names = [name for listed in sorted(home.glob("*.txt")) for name in read_list(listed)]
+    names = [name for listed in sorted(home.glob("*.txt")) for name in read_list(listed) if name[1] in ANIMALS]
     if not names:
         raise MissingFiles(
-            f"{home} has neither folders of crops, such as {RESTRICTED[0]}/, nor a .txt file of crops, "
-            "such as n02099601_101.JPEG_208_24_445_304.jpg. Put one there, or let INVARIANCES_DATA name the "
+            f"{home} has neither folders of crops of carnivores, such as {RESTRICTED[0]}/, nor a .txt file of "
+            "them, such as n02099601_101.JPEG_208_24_445_304.jpg. Put one there, or let INVARIANCES_DATA name the "
             "folder that holds animalfaces/"
         )
     return cut_out(names, data_root(root) / "imagenet" / "train")
@@ -61,7 +61,7 @@ def animal_faces(root: str | Path | None = None) -> Pictures:
 
 def read_list(path: Path) -> list[re.Match[str]]:
     """The names of crops in a list, wherever they stand in their lines."""
-    return [match for line in path.read_text().splitlines() if (match := _CROP.search(line))]
+    return [match for line in text_lines(path) if (match := _CROP.search(line))]
 
 
 def cut_out(names: list[re.Match[str]], pictures: Path) -> Pictures:
@@ -72,7 +72,7 @@ def cut_out(names: list[re.Match[str]], pictures: Path) -> Pictures:
     """
     if not pictures.is_dir():
         raise MissingFiles(f"faces are to be cut out of {pictures}, which is not there; see ImageNetTrain")
-    rows = sorted({match.groups() for match in names if match[1] in ANIMALS})
+    rows = sorted({match.groups() for match in names})
     paths = [str(pictures / wnid / f"{wnid}_{number}.JPEG") for wnid, number, *_ in rows]
     boxes = np.array([[int(side) for side in box] for _, _, *box in rows])
     classes = torch.tensor([ANIMALS.index(wnid) for wnid, *_ in rows])

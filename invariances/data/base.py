@@ -9,6 +9,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
@@ -49,6 +50,28 @@ def dequantise(
         block *= np.float32(1 / 128)
         block -= 1
     return torch.from_numpy(out)
+
+
+def require_size(size: int, name: str = "size") -> None:
+    """Refuse what is no number of pixels.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"{name} is {size}; wanted to be 1 pixel or more")
+
+
+def ten_classes(values: np.ndarray, source: str | Path) -> Labels:
+    """The label `class`, of classes 0 … 9 that a file holds.
+
+    Raises:
+        ValueError: it holds others.
+    """
+    others = values[~np.isin(values, np.arange(10))]
+    if others.size:
+        raise ValueError(f"{source} has the class {others[0]}; 0 to 9 are wanted. Delete it to fetch it anew")
+    return {"class": torch.from_numpy(values.astype(np.int64))}
 
 
 def resize(

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from invariances.data.base import ImageSet, Labels
 from invariances.data.mapped import MappedImages
-from invariances.data.pictures import BrokenPicture, Square, load_picture
+from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, load_picture
 from invariances.data.places import cache_root, locked, n_cpus, replacing
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ OnError = Literal["raise", "skip"]
 
 _CHUNK = 256  # pictures that a process decodes at a time
 _LISTED = 10  # broken files that a message names
-_VERSION = 1  # of the meaning of the bytes
+_VERSION = 2  # of the meaning of the bytes
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,15 @@ def cached(
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is wanted')
     folder = cache_root(root) / f"{pictures.name}-{square.size}-{_key(pictures, square)}"
-    if not _is_whole(folder):
+    if _is_whole(folder):
+        _try_unread(folder, pictures, square)
+    else:
         with locked(folder):
             if not _is_whole(folder):
                 _build(folder, pictures, square)
-    index = json.loads((folder / "index.json").read_text())
-    broken = {int(row): reason for row, reason in index["broken"].items()}
+    index = _read_index(folder)
+    reasons = index["broken"] | index["unread"]
+    broken = {row: reasons[str(row)] for row in sorted(map(int, reasons))}
     _report(pictures, broken, on_error, folder)
     images = MappedImages(folder / "images.u8", tuple(index["shape"]))
     if not broken:
@@ -170,7 +173,7 @@ def _is_whole(folder: Path) -> bool:
     images, index = folder / "images.u8", folder / "index.json"
     if not (index.exists() and images.exists()):
         return False
-    return images.stat().st_size == math.prod(json.loads(index.read_text())["shape"])
+    return images.stat().st_size == math.prod(_read_index(folder)["shape"])
 
 
 def _build(folder: Path, pictures: Pictures, square: Square) -> None:
@@ -186,10 +189,28 @@ def _build(folder: Path, pictures: Pictures, square: Square) -> None:
             images.write(chunk.numpy().data)
         images.flush()
         os.fsync(images.fileno())
-    broken = _broken(np.memmap(part, np.uint8, mode="r", shape=shape), pictures, square)
+    index = {"name": pictures.name, "shape": shape, "broken": {}}
+    _attempt(part, index, _black(np.memmap(part, np.uint8, mode="r", shape=shape)), pictures, square)
     os.replace(part, folder / "images.u8")
-    with replacing(folder / "index.json") as index:
-        index.write_text(json.dumps({"name": pictures.name, "shape": shape, "broken": broken}, indent=1))
+    _write_index(folder, index)
+
+
+def _try_unread(folder: Path, pictures: Pictures, square: Square) -> None:
+    """Fill in what the system gives out now and did not before."""
+    index = _read_index(folder)
+    if index["unread"]:
+        with locked(folder):
+            _attempt(folder / "images.u8", index, map(int, index["unread"]), pictures, square)
+            _write_index(folder, index)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "index.json").read_text())
+
+
+def _write_index(folder: Path, index: dict[str, Any]) -> None:
+    with replacing(folder / "index.json") as file:
+        file.write_text(json.dumps(index, indent=1))
 
 
 def _require_space(folder: Path, n_bytes: int) -> None:
@@ -233,12 +254,21 @@ class _Chunks(Dataset):
         return images
 
 
-def _broken(images: np.ndarray, pictures: Pictures, square: Square) -> dict[int, str]:
-    """Row -> reason of what cannot be read: of the rows of zeros, those whose pictures are not black."""
-    reasons = {}
-    for row in (row for row, image in enumerate(images) if not image.any()):
+def _black(images: np.ndarray) -> list[int]:
+    """The rows of zeros: pictures that were not decoded, or are black."""
+    return [row for row, image in enumerate(images) if not image.any()]
+
+
+def _attempt(images: Path, index: dict[str, Any], rows: Iterable[int], pictures: Pictures, square: Square) -> None:
+    """Decode rows once more into their file, and let the index state row -> reason of those that failed.
+
+    What is broken stays so; what the system did not give out is `unread`, and tried again by every run.
+    """
+    places = np.memmap(images, np.uint8, mode="r+", shape=tuple(index["shape"]))
+    index["unread"] = {}
+    for row in rows:
         try:
-            pictures.decode(row, square)
+            places[row] = pictures.decode(row, square)
         except BrokenPicture as error:
-            reasons[row] = str(error)
-    return reasons
+            index["unread" if isinstance(error, UnreadPicture) else "broken"][str(row)] = str(error)
+    places.flush()

@@ -16,7 +16,7 @@ from invariances.data.cache import OnError, Pictures, PictureSet, cached
 from invariances.data.draws import Draws
 from invariances.data.partners import Partners
 from invariances.data.pictures import Square
-from invariances.data.places import data_root
+from invariances.data.places import data_root, text_lines
 from invariances.data.prepare import MissingFiles, prepare
 
 Split = Literal["train", "test"]
@@ -36,7 +36,7 @@ def celeba(split: Split, root: str | Path | None = None) -> Pictures:
     """The faces of a split and their attributes, 1 or 0 each; to test, 10,000 drawn once and for all.
 
     Raises:
-        MissingFiles: says which, and where they go.
+        MissingFiles: says which, and where they go; no picture is of the split.
         ValueError: a list does not have the form of CelebA's.
     """
     home = data_root(root) / "celeba"
@@ -48,10 +48,15 @@ def celeba(split: Split, root: str | Path | None = None) -> Pictures:
         folder, home / "img_align_celeba.zip", _HELP, place=lambda name: folder / PurePosixPath(name).name
     )
     files, attributes = read_attributes(home / "list_attr_celeba.txt")
-    partition = dict(line.split() for line in (home / "list_eval_partition.txt").read_text().splitlines())
+    partition = read_partition(home / "list_eval_partition.txt")
     rows = np.array(
         [i for i, file in enumerate(files) if partition.get(file) == _PARTITION[split]], dtype=np.int64
     )
+    if not rows.size:
+        raise MissingFiles(
+            f"{home / 'list_eval_partition.txt'} has no picture of list_attr_celeba.txt for the {split} split, "
+            f"which it numbers {_PARTITION[split]}. {_HELP}"
+        )
     pictures = Pictures("celeba", [str(folder / file) for file in files], attributes)
     return pictures.take(_drawn(rows) if split == "test" else rows)
 
@@ -62,6 +67,20 @@ def _drawn(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
     return np.sort(rows[order[:_N_TEST]])
 
 
+def read_partition(path: Path) -> dict[str, str]:
+    """File name -> 0, 1 or 2, from rows of both.
+
+    Raises:
+        ValueError: a row is anything else.
+    """
+    rows = [line.split() for line in text_lines(path) if line.strip()]
+    for row in rows:
+        if len(row) != 2 or row[1] not in ("0", "1", "2"):
+            found = " ".join(row)[:50]
+            raise ValueError(f"{path}: rows of a file name and 0, 1 or 2 are wanted; found {found!r}. {_HELP}")
+    return dict(rows)
+
+
 def read_attributes(path: Path) -> tuple[list[str], Labels]:
     """File names, and name -> (N,) of each attribute as 1 or 0.
 
@@ -70,20 +89,24 @@ def read_attributes(path: Path) -> tuple[list[str], Labels]:
     Raises:
         ValueError: it does not.
     """
-    with open(path) as file:
-        n, names = int(file.readline()), file.readline().split()
-    try:
-        files = np.loadtxt(path, dtype=str, skiprows=2, usecols=0, ndmin=1)
-        signs = np.loadtxt(path, dtype=np.int8, skiprows=2, usecols=range(1, len(names) + 1), ndmin=2)
-    except ValueError as error:
-        raise ValueError(f"{path}: {n} rows of {len(names)} values -1 or 1 are wanted; {error}") from error
-    if signs.shape != (n, len(names)) or (abs(signs) != 1).any():
+    lines = text_lines(path)
+    count, names = "".join(lines[:1]).strip(), "".join(lines[1:2]).split()
+    if not count.isdecimal() or not names or len(set(names)) < len(names):
         raise ValueError(
-            f"{path}: {n} rows of {len(names)} values -1 or 1 are wanted; "
-            f"found {len(signs)} rows of {np.unique(signs).tolist()}"
+            f"{path}: the number of rows, then a line of attributes' names, all different, are wanted; "
+            f"found {count[:50]!r}, then {len(names)} names. {_HELP}"
         )
+    rows = [line for line in lines[2:] if line.strip()]
+    wanted = f"{path}: {count} rows of {len(names)} values -1 or 1 are wanted"
+    try:
+        signs = np.loadtxt(rows, dtype=np.int8, converters={0: lambda file: 0}, ndmin=2)[:, 1:]
+    except ValueError as error:
+        raise ValueError(f"{wanted}; {error}") from error
+    if signs.shape != (int(count), len(names)) or (abs(signs) != 1).any():
+        n, n_values = signs.shape
+        raise ValueError(f"{wanted}; found {n} rows of {n_values} values in {np.unique(signs).tolist()}")
     table = torch.from_numpy(signs.T.astype(np.int64)).gt(0).long()
-    return files.tolist(), dict(zip(names, table, strict=True))
+    return [row.split(maxsplit=1)[0] for row in rows], dict(zip(names, table, strict=True))
 
 
 class CelebATrain(PictureSet):

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from invariances.data.base import Bytes, ImageSet, Labels, resize
+from invariances.data.base import Bytes, ImageSet, Labels, require_size, resize, ten_classes
 from invariances.data.download import download
-from invariances.data.places import data_root
+from invariances.data.places import content, data_root
 
 URLS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -45,35 +45,39 @@ class _ArrayUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_batch(path: Path) -> tuple[Bytes, np.ndarray]:
-    """Images (N, 3, 32, 32), bytes, and classes (N,) of one pickled batch.
+def read_batch(path: Path) -> tuple[Bytes, Labels]:
+    """Images (N, 3, 32, 32), bytes, and the label `class` of one pickled batch.
 
     Raises:
         ValueError: it is anything else.
     """
     try:
-        batch = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        images = np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-        classes = np.asarray(batch["labels"], dtype=np.int64).reshape(len(images))
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
+        batch = _ArrayUnpickler(io.BytesIO(content(path)), encoding="latin1").load()
+        images = np.asarray(batch["data"]).reshape(-1, 3, 32, 32)
+        if images.dtype != np.uint8:
+            raise ValueError(f"its pixels are {images.dtype} in place of uint8")
+        classes = np.asarray(batch["labels"]).reshape(len(images))
+    except Exception as error:  # garbage may make the unpickler raise anything, even a MemoryError
         raise ValueError(
-            f"{path} is not a whole CIFAR10 batch: {error}. Delete it to fetch it anew"
+            f"{path} is not a whole CIFAR10 batch: {str(error) or type(error).__name__}. Delete it to fetch it anew"
         ) from error
-    return images, classes
+    return images, ten_classes(classes, path)
 
 
 def cifar10(split: Literal["train", "test"], size: int, root: str | Path | None) -> tuple[Bytes, Labels]:
     """Images (N, 3, size, size), bytes, and the label `class`.
 
     Raises:
-        ValueError: a file is damaged.
+        ValueError: a size below 1; a file is damaged.
         DownloadError: one is not there and cannot be fetched.
     """
+    require_size(size)
     home = data_root(root)
     if not all((home / FOLDER / file).exists() for file in FILES[split]):
         _fetch(home)
-    images, classes = zip(*(read_batch(home / FOLDER / file) for file in FILES[split]), strict=True)
-    return resize(np.concatenate(images), size), {"class": torch.from_numpy(np.concatenate(classes))}
+    images, labels = zip(*(read_batch(home / FOLDER / file) for file in FILES[split]), strict=True)
+    classes = torch.cat([batch["class"] for batch in labels])
+    return resize(np.concatenate(images), size), {"class": classes}
 
 
 def _fetch(home: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from invariances.data.base import Bytes, ImageSet, Labels
+from invariances.data.base import Bytes, ImageSet, Labels, require_size
 from invariances.data.colors import ColorfulPairs, HueImages
 
 _N_TEST = 297
@@ -20,10 +20,14 @@ def digits(split: Literal["train", "test"], size: int = 32) -> tuple[Bytes, Labe
 
     The split is stratified by class and always the same. The 17 grey levels of the source are enlarged by
     bicubic interpolation, cut at black and white.
+
+    Raises:
+        ValueError: a size below 1.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    require_size(size)
     source = load_digits()
     halves = train_test_split(
         np.arange(len(source.target)), test_size=_N_TEST, stratify=source.target, random_state=0

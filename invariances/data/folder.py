@@ -1,13 +1,17 @@
 """A person's own pictures: a folder of them, with or without sub-folders as classes."""
 
+import logging
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 
 from invariances.data.cache import OnError, Pictures, PictureSet
-from invariances.data.pictures import ENDINGS, Square, list_pictures
+from invariances.data.pictures import ENDINGS, Square, list_pictures, unlisted
 from invariances.data.prepare import MissingFiles
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "validation", "test")  # the first numbers the classes of all
 
@@ -66,7 +70,8 @@ class LabelFolder(PictureSet):
 
     Args:
         folder: has one sub-folder for each class.
-        classes: names of the classes in the order of their numbers, in place of the rule above.
+        classes: names of the classes in the order of their numbers, in place of the rule above; one without a
+            folder in any part is warned of.
         n_classes: number of classes that is wanted; any if `None`.
         size, crop, on_error, seed, root: as for `Folder`.
 
@@ -75,7 +80,8 @@ class LabelFolder(PictureSet):
 
     Raises:
         MissingFiles: no such folder, no class folders, or no picture in them.
-        ValueError: a class folder that is not among the classes; another number of them than wanted.
+        ValueError: a class that is no name of a sub-folder, or there twice; a class folder that is not among
+            the classes, or cannot be listed; another number of them than wanted.
         BrokenPicture: by full path, if `on_error` is "raise".
     """
 
@@ -91,7 +97,7 @@ class LabelFolder(PictureSet):
         root: str | None = None,
     ) -> None:
         path = _existing(folder)
-        self.classes = list(classes) if classes is not None else class_names(path)
+        self.classes = _checked(classes, path) if classes is not None else class_names(path)
         if n_classes is not None and n_classes != len(self.classes):
             raise ValueError(f"n_classes is {n_classes}, but {path} has {len(self.classes)}: {self.classes}")
         _refuse_strangers(path, self.classes)
@@ -105,8 +111,7 @@ def class_names(folder: Path) -> list[str]:
     Raises:
         MissingFiles: there are none.
     """
-    beside = [folder.absolute().parent / part for part in PARTS]
-    parts = [part for part in beside if part.is_dir()] if folder.absolute() in beside else [folder]
+    parts = _parts(folder)
     names = [name for name in sub_folders(parts[0]) if any(list_pictures(part / name) for part in parts)]
     if not names:
         raise MissingFiles(
@@ -116,9 +121,37 @@ def class_names(folder: Path) -> list[str]:
     return names
 
 
+def _parts(folder: Path) -> list[Path]:
+    """The folder and those beside it, if it is a part; or itself."""
+    beside = [folder.absolute().parent / part for part in PARTS]
+    return [part for part in beside if part.is_dir()] if folder.absolute() in beside else [folder]
+
+
+def _checked(classes: Sequence[str], folder: Path) -> list[str]:
+    """The classes that a person names, if each can be a sub-folder of its own."""
+    names = list(classes)
+    wrong = [name for name in names if Path(name).name != name or name[:1] in ("", ".") or names.count(name) > 1]
+    if wrong:
+        raise ValueError(f"classes are wanted to be names of sub-folders of {folder}, each once; mend {wrong}")
+    parts = _parts(folder)
+    for name in names:
+        if not any((part / name).is_dir() for part in parts):
+            near = get_close_matches(name, sub_folders(folder), n=1, cutoff=0) or ["none"]
+            logger.warning("%s has no folder for the class %r; the nearest is %s", folder, name, near[0])
+    return names
+
+
 def sub_folders(folder: Path) -> list[str]:
-    """Names of the sub-folders, sorted; nothing hidden."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Names of the sub-folders, sorted; nothing hidden, and no link to the folder itself or one above it.
+
+    Raises:
+        ValueError: the folder cannot be listed.
+    """
+    try:
+        found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError as error:
+        raise unlisted(error) from error
+    return sorted(path.name for path in found if not folder.resolve().is_relative_to(path.resolve()))
 
 
 def labelled(name: str, folder: Path, classes: Sequence[str]) -> Pictures:

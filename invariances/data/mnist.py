@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from invariances.data.base import Bytes, ImageSet, Labels, resize
+from invariances.data.base import Bytes, ImageSet, Labels, require_size, resize, ten_classes
 from invariances.data.colors import ColorfulImages, ColorfulPairs
 from invariances.data.download import download
-from invariances.data.places import data_root
+from invariances.data.places import content, data_root
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +41,20 @@ def mnist(name: Name, split: Split, size: int, root: str | Path | None) -> tuple
     """Images (N, 1, size, size), bytes, and the label `class`.
 
     Raises:
-        ValueError: the files do not belong together.
+        ValueError: a size below 1; the files do not belong together; a class that is none of ten.
         DownloadError: they are not there and cannot be fetched.
     """
+    require_size(size)
     part = "train" if split == "train" else "t10k"
     folder = data_root(root) / name / "raw"
     images, labels = (_read(folder, name, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    if images.ndim != 3 or not images.size or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{folder}: {part} images have shape {images.shape} and labels {labels.shape}; "
-            "(N, height, width) and (N,) are wanted. Delete both files to fetch them anew"
+            "(N, height, width) and (N,), none of them 0, are wanted. Delete both files to fetch them anew"
         )
-    return resize(images[:, None], size), {"class": torch.from_numpy(labels.astype(np.int64))}
+    classes = ten_classes(labels, folder / f"{part}-labels-idx1-ubyte")
+    return resize(images[:, None], size), classes
 
 
 def _read(folder: Path, name: Name, file: str) -> np.ndarray:
@@ -81,12 +82,12 @@ def read_idx(path: Path) -> np.ndarray:
         ValueError: it is anything else.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = gzip.decompress(content(path)) if path.suffix == ".gz" else content(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from error
     n_dims = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
     start = 4 + 4 * n_dims
-    shape = tuple(np.frombuffer(data[4:start], dtype=">i4").tolist()) if len(data) >= start else ()
+    shape = tuple(np.frombuffer(data[4:start], dtype=">u4").tolist()) if len(data) >= start else ()
     if n_dims == 0 or len(data) - start != math.prod(shape):
         raise ValueError(
             f"{path} is not a whole IDX file of bytes: {len(data)} bytes, beginning {data[:16]!r}"

@@ -35,38 +35,41 @@ def prepare(folder: Path, archive: Path, help: str, place: Callable[[str], Path]
     mark = folder / ".unpacking"
     if folder.exists() and not mark.exists():
         return
-    if not archive.exists():
-        raise MissingFiles(f"neither the folder {folder} nor the archive {archive} is there. {help}")
+    if not archive.is_file():
+        raise MissingFiles(f"neither the folder {folder} nor the archive file {archive} is there. {help}")
     with locked(folder):
         if folder.exists() and not mark.exists():  # another process was faster
             return
-        folder.mkdir(exist_ok=True)
-        mark.touch()
-        with _damage_told(archive):
-            (_unzip if archive.suffix == ".zip" else _untar)(archive, place)
+        with _opened(archive) as packed:
+            folder.mkdir(exist_ok=True)
+            mark.touch()
+            if isinstance(packed, zipfile.ZipFile):
+                _unzip(packed, archive, place)
+            else:
+                _untar(packed, archive, place)
         mark.unlink()
 
 
 @contextmanager
-def _damage_told(archive: Path) -> Iterator[None]:
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
+    """The archive, open; what is wrong with it is told."""
     try:
-        yield
+        with zipfile.ZipFile(archive) if archive.suffix == ".zip" else tarfile.open(archive) as packed:
+            yield packed
     except (zipfile.BadZipFile, tarfile.ReadError, EOFError, zlib.error) as error:
         raise ValueError(f"{archive} is damaged or no archive: {error}. Fetch it anew") from error
 
 
-def _unzip(archive: Path, place: Callable[[str], Path]) -> None:
-    with zipfile.ZipFile(archive) as zipped:
-        for member in tqdm(zipped.infolist(), desc=f"Unpacking {archive.name}, once", unit=" files"):
-            if not member.is_dir():
-                with zipped.open(member) as source:
-                    _write(source, member.file_size, place(member.filename))
+def _unzip(zipped: zipfile.ZipFile, archive: Path, place: Callable[[str], Path]) -> None:
+    for member in tqdm(zipped.infolist(), desc=f"Unpacking {archive.name}, once", unit=" files"):
+        if not member.is_dir():
+            with zipped.open(member) as source:
+                _write(source, member.file_size, place(member.filename))
 
 
-def _untar(archive: Path, place: Callable[[str], Path]) -> None:
+def _untar(tar: tarfile.TarFile, archive: Path, place: Callable[[str], Path]) -> None:
     size = archive.stat().st_size
-    title = f"Unpacking {archive.name}, once"
-    with tarfile.open(archive) as tar, tqdm(desc=title, total=size, unit="B", unit_scale=True) as bar:
+    with tqdm(desc=f"Unpacking {archive.name}, once", total=size, unit="B", unit_scale=True) as bar:
         for member in tar:
             _unpack(tar, member, place)
             bar.update(member.offset_data + member.size - bar.n)

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from invariances.data.pairs import unpaired
+from invariances.data.places import replacing
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def evaluate(
         "metrics": {**(losses or {}), **metrics},
         "missing": missing,
     }
-    (folder / "metrics.json").write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
+    with replacing(folder / "metrics.json") as part:
+        part.write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
     return metrics
 
 

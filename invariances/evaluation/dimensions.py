@@ -66,6 +66,7 @@ class DimensionEstimator:
         if n_factors < 2:
             raise ValueError(f"n_factors is {n_factors}, but 2 are the least: one factor and the residual")
         self.n_factors = n_factors
+        self._origin = torch.zeros((), dtype=torch.float64)  # codes are seen from here, or rounding hides their spread
         self._counts = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # pairs of each factor
         self._sums = torch.zeros(n_factors - 1, 0, dtype=torch.float64)  # Σ (a + b), (factors, channels)
         self._products = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # Σ a·b
@@ -79,6 +80,9 @@ class DimensionEstimator:
         """
         a, b = (_flatten(codes) for codes in (example1, example2))
         self._check(factor, a, b)
+        if len(a) and not self._counts.any():
+            self._origin = torch.cat([a, b]).mean(0)
+        a, b = a - self._origin, b - self._origin
         pairs = F.one_hot(factor.cpu().long(), self.n_factors - 1).double().T  # (factors, batch)
         self._counts += pairs.sum(1, keepdim=True)
         self._sums = pairs @ (a + b) + (self._sums if self._sums.numel() else 0)

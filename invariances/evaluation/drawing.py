@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from invariances.evaluation.base import first_examples
+from invariances.flows.vectors import require
 from invariances.images import save_png
 
 Images = Float[Tensor, "batch channels height width"]
@@ -27,8 +28,7 @@ class Drawing(ABC):
     """
 
     def __init__(self, n_images: int = 8, seed: int = 0) -> None:
-        if n_images < 1:
-            raise ValueError(f"n_images is {n_images}; a picture shows at least 1 image")
+        require(n_images=(n_images, 1))
         self.n_images, self.seed = n_images, seed
 
     @abstractmethod
@@ -37,9 +37,17 @@ class Drawing(ABC):
 
     @torch.no_grad()
     def draw(self, iterator: Any, images: Images) -> dict[str, Pixels]:
-        """The pictures of the first `n_images` images; `iterator` is in eval mode."""
+        """The pictures of the first `n_images` images; `iterator` is in eval mode.
+
+        Raises:
+            ValueError: a name is that of no file, as of a factor with / in its name.
+        """
         generator = torch.Generator(images.device).manual_seed(self.seed)
-        return self.pictures(iterator, images[: self.n_images], generator)
+        pictures = self.pictures(iterator, images[: self.n_images], generator)
+        for name in pictures:
+            if Path(name).name != name:
+                raise ValueError(f"{name!r} cannot name a file; wanted factor_names without /")
+        return pictures
 
     def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
         """Write each picture as `<name>.png`; there are no numbers in them."""

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def factor_chapter(run: Path, facts: Mapping[str, Any], folder: Path) -> FactorC
 def _pictures(source: Path, names: list[str], target: Path) -> list[tuple[str, str]]:
     found = []
     for stem, caption in PICTURES.items():
+        for earlier in target.parent.glob(f"{escape(target.name)}-{stem.format('*')}.png"):
+            earlier.unlink()  # a picture of an earlier report, perhaps of a factor that has another name now
         for name in names if "{}" in stem else [""]:
             path = source / f"{stem.format(name)}.png"
             if path.exists():

@@ -21,10 +21,15 @@ class FactorSizes:
     Args:
         factors: their names in the order of their numbers; the residual comes as the last.
         seed: of codes that are drawn from a distribution.
+
+    Raises:
+        ValueError: no factor, or two of one name.
     """
 
     def __init__(self, factors: Sequence[str], seed: int = 0) -> None:
         self.names, self.seed = [*factors, "residual"], seed
+        if len(self.names) < 2 or len(set(self.names)) < len(self.names):
+            raise ValueError(f"factors is {list(factors)}; wanted one name or more, all different, without residual")
 
     def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
         """Measure the model of an iterator.

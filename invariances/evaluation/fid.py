@@ -13,8 +13,9 @@ from tqdm import tqdm
 from invariances.evaluation.door import ValueRange
 from invariances.evaluation.features import Extractor, LayerExtractor, Mode, random_network
 from invariances.evaluation.inception import WeightsMissing, inception
-from invariances.evaluation.pairs import kernel_distance, precision_and_recall
+from invariances.evaluation.pairs import NEIGHBOURS, kernel_distance, precision_and_recall
 from invariances.evaluation.reference import FeatureSet, images_of, measure, reference
+from invariances.flows.vectors import require
 
 N_DRAWN = 50  # samples drawn at a time: fixed, so that scores do not depend on `batch_size`
 
@@ -58,8 +59,9 @@ class FID:
     ) -> None:
         if isinstance(features, str) and features not in ("inception", "random"):
             raise ValueError(f"features = {features!r}; wanted inception, random, or a network with encode")
-        if batch_size < 1 or (n_samples is not None and n_samples < 2):
-            raise ValueError(f"batch_size = {batch_size}, n_samples = {n_samples}; wanted at least 1 and 2")
+        require(batch_size=(batch_size, 1))
+        if n_samples is not None:
+            require(n_samples=(n_samples, 2))
         self.features, self.features_name, self.mode, self.weights = features, features_name, mode, weights
         self.batch_size, self.n_samples, self.seed = batch_size, n_samples, seed
         self.kid, self.precision_recall = kid, precision_recall
@@ -140,7 +142,7 @@ def scores(
     - `fid_…`: Fréchet distance of the features' Gaussians, see `frechet_distance`.
     - `kid_…`: kernel distance, unbiased, see `kernel_distance`.
     - `precision_…`, `recall_…`: part of the samples among the real images, and the reverse; see
-      `precision_and_recall`.
+      `precision_and_recall`. Left out, with a warning, where a set is too small for them.
 
     The name ends in the extractor's, since no two extractors' scores can be compared. Order and batches of
     the images make no difference.
@@ -174,7 +176,12 @@ def compare(
     result = {f"fid_{name}": real.statistics.distance(samples.statistics)}
     if kid:
         result[f"kid_{name}"] = kernel_distance(real.features, samples.features)
-    if precision_recall:
+    if precision_recall and n <= NEIGHBOURS:
+        warnings.warn(
+            f"precision_{name}, recall_{name}: left out, since they need more than {NEIGHBOURS} images, not {n}",
+            stacklevel=2,
+        )
+    elif precision_recall:
         precision, recall = precision_and_recall(real.features, samples.features)
         result |= {f"precision_{name}": precision, f"recall_{name}": recall}
     return result

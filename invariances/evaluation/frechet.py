@@ -35,7 +35,8 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
         distance, at least 0.
 
     Raises:
-        ValueError: shapes do not fit, a value is not finite, a matrix is no covariance.
+        ValueError: shapes do not fit, a value is complex or not finite, a matrix is no covariance, squares of the
+            values overflow.
 
     Example:
         >>> frechet_distance(np.ones(3), np.diag([1.0, 4.0, 9.0]), np.zeros(3), np.diag([4.0, 1.0, 0.0]))
@@ -53,7 +54,11 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
 
 def _checked(name: str, array: Array, n_axes: int) -> Tensor:
     """A mean or a covariance as float64 on the CPU."""
-    tensor = torch.as_tensor(array).to("cpu", torch.float64)
+    if not isinstance(array, Tensor):
+        array = torch.from_numpy(np.array(array, order="C"))  # torch knows no negative strides
+    if array.is_complex():
+        raise ValueError(f"{name} is complex; real numbers are wanted")
+    tensor = array.detach().to("cpu", torch.float64)
     if tensor.ndim != n_axes or (n_axes == 2 and tensor.shape[0] != tensor.shape[1]):
         wanted = "(D,)" if n_axes == 1 else "(D, D)"
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted {wanted}")
@@ -65,22 +70,26 @@ def _checked(name: str, array: Array, n_axes: int) -> Tensor:
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """Rows F (r, D) with FᵀF = Σ, by Cholesky with pivots; r is the numerical rank."""
+    """Rows F (r, D) with FᵀF = Σ, by Cholesky with pivots; r is the numerical rank.
+
+    It stops at the first pivot that is not positive, so it does not reach Σ where that has negative eigenvalues.
+    """
     upper, order, rank, _ = dpstrf(cov.numpy())  # its default tolerance is D · ε · the largest variance
     factor = torch.zeros_like(cov[:rank])
     factor[:, torch.from_numpy(order).long() - 1] = torch.from_numpy(upper).triu()[:rank]
-    trace, reached = cov.trace(), factor.square().sum()
-    if (trace - reached).abs() > TOLERANCE * reached:
-        raise ValueError(f"a covariance of trace {trace:.6g} has negative eigenvalues")
+    if (factor.T @ factor - cov).abs().max() > TOLERANCE * cov.abs().max():
+        raise ValueError(f"a covariance of trace {cov.trace():.6g} has negative eigenvalues")
     return factor
 
 
 def _distance(mean1: Tensor, factor1: Tensor, mean2: Tensor, factor2: Tensor) -> float:
     small, large = sorted((factor1, factor2), key=len)
     cross = small @ large.T
-    root = torch.linalg.eigvalsh(cross @ cross.T).clamp(min=0).sqrt().sum()
-    traces = factor1.square().sum() + factor2.square().sum()
-    return max(0.0, ((mean1 - mean2).square().sum() + traces - 2 * root).item())
+    product = cross @ cross.T
+    squares = (mean1 - mean2).square().sum() + factor1.square().sum() + factor2.square().sum()
+    if not (product.isfinite().all() and squares.isfinite()):
+        raise ValueError("means or covariances are so large that their squares overflow; scale the features down")
+    return max(0.0, (squares - 2 * torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()).item())
 
 
 @dataclass(frozen=True)

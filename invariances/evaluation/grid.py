@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invariances.evaluation.base import first_examples
 from invariances.evaluation.drawing import Drawing, Images, Pixels
+from invariances.flows.vectors import require
 from invariances.images import grid, to_uint8
 
 
@@ -26,6 +27,7 @@ class Grid(Drawing):
 
     def __init__(self, n_images: int = 8, n_samples: int = 6, seed: int = 0) -> None:
         super().__init__(n_images, seed)
+        require(n_samples=(n_samples, 0))
         self.n_samples = n_samples
 
     def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:

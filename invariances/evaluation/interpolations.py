@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from invariances.evaluation.drawing import Drawing, Images, Pixels
+from invariances.flows.vectors import require
 from invariances.images import grid
 
 
@@ -17,11 +18,12 @@ class Interpolations(Drawing):
 
     Args:
         n_images: number of ways; the last image leads back to the first.
-        n_steps: images on each way, both ends among them.
+        n_steps: images on each way, at least 2, both ends among them.
     """
 
     def __init__(self, n_images: int = 4, n_steps: int = 9) -> None:
         super().__init__(n_images)
+        require(n_steps=(n_steps, 2))
         self.n_steps = n_steps
 
     def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:

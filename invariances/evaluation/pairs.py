@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 1000  # rows at a time
+NEIGHBOURS = 3  # how far a vector's surroundings reach, in nearest others of its set
 SAME = 1e-12  # squared distance over squared norms below which two vectors are the same up to rounding
 
 
@@ -47,7 +48,7 @@ def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 
 def precision_and_recall(
-    real: Float[Tensor, "n1 features"], samples: Float[Tensor, "n2 features"], neighbours: int = 3
+    real: Float[Tensor, "n1 features"], samples: Float[Tensor, "n2 features"], neighbours: int = NEIGHBOURS
 ) -> tuple[float, float]:
     """Part of the samples that lie among real images, and part of the real images that lie among the samples.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from invariances.data.pairs import unpaired
@@ -23,13 +23,14 @@ from invariances.errors import UserError
 from invariances.evaluation.door import Door, ValueRange
 from invariances.evaluation.features import Extractor
 from invariances.evaluation.frechet import FeatureStatistics
+from invariances.flows.vectors import require
 from invariances.images import to_uint8
 
 log = logging.getLogger(__name__)
 
 Key = dict[str, Any]
 REMEDY = "name another file, or delete this one to have it computed anew"
-N_PICTURES = 8  # of a data set go into its key
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # what reading an .npz may raise
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def measure(
         keep: keep the features, n·D·4 bytes; memory does not grow with n otherwise.
 
     Raises:
-        ValueError: what `Door` refuses; features that are not finite.
+        ValueError: what `Door` refuses; features that are not finite; a batch size below 1.
     """
+    require(batch_size=(batch_size, 1))
     door, statistics, kept = Door(value_range), FeatureStatistics(), []
     for part in _parts(images, batch_size):
         pixels = door(part)
@@ -94,31 +96,35 @@ def reference(
         path: of the file; without it one in the cache folder that no other key has.
 
     Raises:
-        UserError: the file holds something else: names each entry of the key that differs, with both values.
+        UserError: the file is damaged, or holds something else: names each entry of the key that differs, with both
+            values.
     """
-    key = reference_key(loader.dataset, extractor, keep)
+    key = reference_key(loader, extractor, keep)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
     with locked(path):
         if not path.exists():
-            images = _images(loader, key["count"])
-            _save(path, key, measure(images, extractor, batch_size=batch_size, keep=keep))
+            _save(path, key, measure(_images(loader), extractor, batch_size=batch_size, keep=keep))
             log.info("wrote the reference statistics %s", path)
         return _load(path, key)
 
 
-def reference_key(dataset: Any, extractor: Extractor, keep: bool) -> Key:
-    """What reference statistics depend on; `pictures` is a hash of a few images spread over the data set.
+def reference_key(loader: Any, extractor: Extractor, keep: bool) -> Key:
+    """What reference statistics depend on; `pictures` is a hash of all images, in whatever order and batches.
 
-    Both images of a pair count.
+    The images are taken from the loader, since what its data set gives may depend on the epoch, which the loader
+    sets; a pass costs less than the samples that are drawn for each score. Both images of a pair count.
     """
-    places = np.linspace(0, len(dataset) - 1, N_PICTURES).astype(int).tolist()
-    pictures = images_of(default_collate([dataset[place] for place in places]))
+    digests: list[str] = []
+    size: list[int] = []
+    for images in _images(loader):
+        size = list(images.shape[1:])
+        digests += [_digest(picture.tobytes()) for picture in to_uint8(images).numpy()]
     return {
-        "dataset": _name(dataset),
-        "split": getattr(dataset, "split", None),
-        "count": len(dataset) * len(pictures) // len(places),
-        "size": list(pictures.shape[1:]),
-        "pictures": _digest(to_uint8(pictures).numpy().tobytes()),
+        "dataset": _name(loader.dataset),
+        "split": getattr(loader.dataset, "split", None),
+        "count": len(digests),
+        "size": size,
+        "pictures": _digest("".join(sorted(digests)).encode()),
         "transform": extractor.transform,
         "extractor": extractor.fingerprint(),
         "features": keep,
@@ -147,11 +153,8 @@ def images_of(batch: dict[str, Tensor]) -> Tensor:
     return found["image"]
 
 
-def _images(loader: Any, n_images: int) -> Iterator[Tensor]:
-    with tqdm(total=n_images, desc="reference images", unit="image", leave=False, disable=None) as progress:
-        for images in map(images_of, loader):
-            yield images
-            progress.update(len(images))
+def _images(loader: Any) -> Iterator[Tensor]:
+    return map(images_of, tqdm(loader, desc="reference images", unit="batch", leave=False, disable=None))
 
 
 def _save(path: Path, key: Key, measured: FeatureSet) -> None:
@@ -168,27 +171,32 @@ def _save(path: Path, key: Key, measured: FeatureSet) -> None:
 
 
 def _load(path: Path, key: Key) -> FeatureSet:
-    arrays = _read(path)
-    _check_key(path, json.loads(str(arrays["key"])), key)
-    statistics = FeatureStatistics.from_moments(int(arrays["n"]), arrays["mean"], arrays["cov"])
-    return FeatureSet(statistics, torch.from_numpy(arrays["features"]))
+    try:
+        arrays = _read(path)
+        _check_key(path, json.loads(str(arrays["key"])), key)
+        _check_arrays(arrays, key)
+        statistics = FeatureStatistics.from_moments(int(arrays["n"]), arrays["mean"], arrays["cov"])
+        return FeatureSet(statistics, torch.from_numpy(arrays["features"]))
+    except DAMAGED as error:
+        raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        raise ValueError("it is a single array; wanted an archive of several, .npz")
+    with loaded as file:
+        arrays = dict(file)
     if missing := {"key", "n", "mean", "cov", "features"} - arrays.keys():
-        raise UserError(
-            f"{path}: holds {', '.join(arrays)} but not {', '.join(sorted(missing))}, so it does not "
-            f"say what it is of; {REMEDY}"
+        raise ValueError(
+            f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}, so it does not say what it is of"
         )
     return arrays
 
 
-def _check_key(path: Path, found: Key, wanted: Key) -> None:
+def _check_key(path: Path, found: Any, wanted: Key) -> None:
+    if not isinstance(found, dict):
+        raise ValueError(f"its key is a {type(found).__name__}; wanted a mapping")
     differences = [
         f"{name} is {found.get(name)!r}, wanted {value!r}"
         for name, value in wanted.items()
@@ -198,3 +206,21 @@ def _check_key(path: Path, found: Key, wanted: Key) -> None:
         raise UserError(
             f"{path}: these reference statistics are of something else ({'; '.join(differences)}); {REMEDY}"
         )
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], key: Key) -> None:
+    """Refuse arrays that are not what their key says."""
+    n, n_features = key["count"], arrays["mean"].size
+    shapes = {
+        "n": (),
+        "mean": (n_features,),
+        "cov": (n_features, n_features),
+        "features": (n if key["features"] else 0, n_features),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}; wanted {shape}")
+        if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds values that are no finite numbers")
+    if arrays["n"] != n:
+        raise ValueError(f"n is {arrays['n']}; wanted {n}, the count of its key")

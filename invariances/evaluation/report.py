@@ -3,7 +3,10 @@
 import base64
 import csv
 import json
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +22,11 @@ from invariances.errors import UserError
 from invariances.evaluation import plots
 from invariances.evaluation.factor_chapter import factor_chapter
 from invariances.evaluation.measures import LADDER, LEGEND, SECTIONS, further
+from invariances.evaluation.reference import DAMAGED
+
+log = logging.getLogger(__name__)
+
+FILES = ("ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
 
 @dataclass(frozen=True)
@@ -43,39 +51,92 @@ def write_report(runs: list[Path], folder: Path) -> Path:
         path of the page, which needs no other file.
 
     Raises:
-        UserError: a run has not been evaluated, or is of another kind.
+        UserError: a run has not been evaluated, or is of another kind; the folder cannot be written.
     """
     evaluated = [(run, _newest_evaluation(run)) for run in runs]
-    layers = sorted((_layer(facts) for _, facts in evaluated if "layer" in facts), key=lambda layer: layer.depth)
-    folder.mkdir(parents=True, exist_ok=True)
-    chapters = [factor_chapter(run, facts, folder) for run, facts in evaluated if "factors" in facts]
-    page = _template().render(chapters=chapters, **(_ladder(layers, folder) if layers else {}))
+    layers = sorted((facts["layer"] for _, facts in evaluated if "layer" in facts), key=lambda layer: layer.depth)
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with _writing(folder):
+        if path.exists():
+            _delete_earlier(folder)
+        chapters = [factor_chapter(run, facts, folder) for run, facts in evaluated if "factors" in facts]
+        page = _template().render(chapters=chapters, **(_ladder(layers, folder) if layers else {}))
+        path.write_text(page, encoding="utf-8")
     return path
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make the folder of a report; a UserError where that or writing to it fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: the report cannot be written there ({error}); name another folder: -o") from error
+
+
+def _delete_earlier(folder: Path) -> None:
+    """Delete the files of an earlier report, some of which would stay beside those of the new one."""
+    for pattern in FILES:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def can_report(folder: Path) -> bool:
     """Whether the report can use what an evaluation has written to a folder."""
-    facts = json.loads((folder / "metrics.json").read_text())
-    return "factors" in facts or ("layer" in facts and (folder / "grid.npz").exists())
+    return _usable(_facts(folder))
+
+
+def _usable(facts: dict[str, Any]) -> bool:
+    return "factors" in facts or ("layer" in facts and (facts["folder"] / "grid.npz").exists())
 
 
 def _newest_evaluation(run: Path) -> dict[str, Any]:
-    """What the newest evaluation that the report can use has found, and its folder."""
-    folders = [path.parent for path in run.glob("**/metrics.json") if can_report(path.parent)]
-    found = [json.loads((each / "metrics.json").read_text()) | {"folder": each} for each in folders]
-    if not found:
-        raise UserError(
-            f"{run}: no evaluation of a layer or of factors found; a report needs runs of a conditional INN with the "
-            f"evaluations faithfulness and grid, or of a disentangling INN: edflow -p {run}"
-        )
-    return max(found, key=lambda facts: facts["time"])
+    """What the newest evaluation that the report can use has found, its folder, and its `Layer` if it is of one."""
+    found = []
+    for path in run.glob("**/metrics.json"):
+        with _left_out_if_damaged(path.parent):
+            found.append(_facts(path.parent))
+    for facts in sorted(filter(_usable, found), key=lambda facts: facts["time"], reverse=True):
+        with _left_out_if_damaged(facts["folder"]):
+            return facts | ({"layer": _layer(facts)} if "layer" in facts else {})
+    raise UserError(
+        f"{run}: no evaluation of a layer or of factors found; a report needs runs of a conditional INN with the "
+        f"evaluations faithfulness and grid, or of a disentangling INN: edflow -p {run}"
+    )
+
+
+@contextmanager
+def _left_out_if_damaged(folder: Path) -> Iterator[None]:
+    """Go on without an evaluation that cannot be read, with a warning."""
+    try:
+        yield
+    except DAMAGED as error:
+        log.warning("%s: this evaluation is damaged and left out (%s)", folder, error)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What `metrics.json` holds, and the folder where it lies.
+
+    Raises:
+        ValueError: it is damaged, or lacks something.
+    """
+    facts = json.loads((folder / "metrics.json").read_text())
+    if not isinstance(facts, dict):
+        raise ValueError(f"metrics.json holds a {type(facts).__name__}; wanted a mapping")
+    kinds = {"time": str, "metrics": dict} | ({"layer": str, "depth": int} if "layer" in facts else {})
+    for name, kind in (kinds | ({"factors": dict} if "factors" in facts else {})).items():
+        if not isinstance(facts.get(name), kind):
+            raise ValueError(f"metrics.json has {facts.get(name)!r} for {name}; wanted a {kind.__name__}")
+    return facts | {"folder": folder}
 
 
 def _layer(facts: dict[str, Any]) -> Layer:
-    with np.load(facts["folder"] / "grid.npz", allow_pickle=False) as views:
-        return Layer(facts["layer"], facts["depth"], facts["folder"], facts["metrics"], dict(views))
+    with np.load(facts["folder"] / "grid.npz", allow_pickle=False) as file:
+        views = dict(file)
+    if not views or any(view.dtype != np.uint8 or view.ndim != 4 for view in views.values()):
+        raise ValueError("grid.npz holds no pictures")
+    return Layer(facts["layer"], facts["depth"], facts["folder"], facts["metrics"], views)
 
 
 def _ladder(layers: list[Layer], folder: Path) -> dict[str, Any]:
@@ -96,7 +157,7 @@ def _ladder(layers: list[Layer], folder: Path) -> dict[str, Any]:
             for name, panels in {"ladder": plots.LADDER, "checks": plots.CHECKS}.items()
         ],
         "pictures": [
-            _save(plots.samples(layer.views), folder / f"layer-{number}-{layer.name}.png")
+            _save(plots.samples(layer.views), folder / f"layer-{number}-{_file_name(layer.name)}.png")
             for number, layer in enumerate(layers, start=1)
         ],
     }
@@ -106,6 +167,10 @@ def _template() -> Template:
     environment = Environment(loader=PackageLoader("invariances.evaluation", ""), autoescape=select_autoescape())
     environment.filters |= {"number": _number, "cell": _cell}
     return environment.get_template("report.html")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", name)
 
 
 def _write_table(path: Path, layers: list[Layer], columns: Sequence[str]) -> None:

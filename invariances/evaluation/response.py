@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from invariances.evaluation.base import first_examples
 from invariances.evaluation.exchange import exchange
+from invariances.evaluation.verdict import verdict
+from invariances.flows.vectors import require
 from invariances.images import to_uint8
 from invariances.models import Frozen, Greybox
 
@@ -33,6 +35,9 @@ class Response:
         n_images: validation images whose factors are varied.
         n_draws: of each factor of each image.
         seed: of the draws.
+
+    Raises:
+        ValueError: a number is below 1.
     """
 
     def __init__(
@@ -43,21 +48,27 @@ class Response:
         n_draws: int = 1000,
         seed: int = 0,
     ) -> None:
+        require(n_images=(n_images, 1), n_draws=(n_draws, 1))
         self.classifier = None if classifier is None else Frozen(classifier)
         self.layer, self.n_images, self.n_draws, self.seed = layer, n_images, n_draws, seed
 
     @torch.no_grad()
     def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
-        """Measure an iterator with a flow on codes."""
+        """Measure an iterator with a flow on codes.
+
+        Raises:
+            ValueError: no classifier is given, and the first stage is none; its output is no logits.
+        """
         images = first_examples(loader, self.n_images, iterator.device)["image"]
         logits = self._judge(iterator)
         code = iterator.code(images)
         own = logits(iterator.to_code(iterator.to_factors(code)))
+        unchanged = verdict(own)
         varied = self._varied(iterator, logits, code)  # (B, K, n_draws)
         figure = _histograms(images, varied, iterator.factor_names, n_classes=own.shape[1])
         figure.savefig(folder / "response.png", dpi=110)
         sigma = varied.float().std(dim=2, correction=0).mean(dim=0).tolist()
-        changed = (varied != own.argmax(1).view(-1, 1, 1)).float().mean(dim=(0, 2)).tolist()
+        changed = (varied != unchanged.view(-1, 1, 1)).float().mean(dim=(0, 2)).tolist()
         numbers = {"sigma": sigma, "changed": changed}
         return {
             f"response_{name}_{what}": value
@@ -68,10 +79,19 @@ class Response:
     def _judge(self, iterator: Any) -> Callable[[Tensor], Tensor]:
         """Codes to logits."""
         if self.classifier is None:
-            with torch.inference_mode(False):  # the cut is found in an autograd graph
-                return Greybox(iterator.first_stage.network, self.layer).decode
+            return self._first_stage(iterator.first_stage.network)
         classifier = self.classifier.to(iterator.device)
         return lambda code: classifier(iterator.decode(code))
+
+    def _first_stage(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        try:
+            with torch.inference_mode(False):  # the cut is found in an autograd graph
+                return Greybox(network, self.layer).decode
+        except ValueError as error:
+            raise ValueError(
+                f"response/classifier is not given, and the first stage, {type(network).__name__}, is no classifier "
+                f"that can be cut at response/layer {self.layer} ({error}); give one as classifier: {{checkpoint: …}}"
+            ) from error
 
     def _varied(self, iterator: Any, logits: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
         """Predicted classes for each image, factor and draw."""
@@ -82,7 +102,7 @@ class Response:
             for k, e in enumerate(factors):
                 shape = (self.n_draws, *e.shape[1:])
                 draws = torch.randn(shape, generator=generator, device=e.device)
-                classes.append(logits(iterator.to_code(exchange(factors, k, draws))).argmax(1))
+                classes.append(verdict(logits(iterator.to_code(exchange(factors, k, draws)))))
         return torch.stack(classes).unflatten(0, (len(code), -1))
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from invariances.evaluation.base import first_examples
 from invariances.evaluation.drawing import Drawing, Images, Pixels
 from invariances.evaluation.exchange import exchange
+from invariances.evaluation.verdict import verdict
+from invariances.flows.vectors import require
 from invariances.images import grid
 from invariances.models import Frozen
 
@@ -21,10 +23,13 @@ class Swaps(Drawing):
 
     Args:
         n_images: rows and columns of a picture.
-        n_pairs: how many validation images get a factor of another one, from the first on; null for all.
+        n_pairs: how many validation images, at least 2, get a factor of another one, from the first on; null for all.
         classifier: judges the classes, as {checkpoint: …}; without it only colours are measured.
         batch_size: images at a time.
         seed: of the pairs.
+
+    Raises:
+        ValueError: a number is too small.
     """
 
     def __init__(
@@ -36,6 +41,9 @@ class Swaps(Drawing):
         seed: int = 0,
     ) -> None:
         super().__init__(n_images, seed)
+        require(batch_size=(batch_size, 1))
+        if n_pairs is not None:
+            require(n_pairs=(n_pairs, 2))
         self.n_pairs, self.batch_size = n_pairs, batch_size
         self.classifier = None if classifier is None else Frozen(classifier)
 
@@ -81,18 +89,19 @@ def swap_scores(
 
     Args:
         iterator: has `code`, `to_factors`, `to_code`, `decode` and `factor_names`.
-        images: at least 2, in [-1, 1]; each gets a donor among them at random.
+        images: at least 2, in [-1, 1]; each gets another one of them for a donor, at random.
         classifier: images -> logits; without it the classes are left out.
         batch_size: images at a time.
         seed: of the pairs.
 
     Raises:
-        ValueError: fewer than 2 images.
+        ValueError: fewer than 2 images; a batch size below 1; a classifier that gives no logits.
     """
+    require(batch_size=(batch_size, 1))
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s); a swap needs at least 2")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
-    pairs = zip(images.split(batch_size), images[order].split(batch_size), strict=True)
+    given = images[donors(len(images), seed).to(images.device)]
+    pairs = zip(images.split(batch_size), given.split(batch_size), strict=True)
     batches = [_measure(_swapped(iterator, image, donor), classifier) for image, donor in pairs]
     seen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     scores = {}
@@ -102,6 +111,18 @@ def swap_scores(
             scores[f"swap_{name}_{what}_donor"] = agreement(found, donor, own)
             scores[f"swap_{name}_{what}_kept"] = agreement(found, own, donor)
     return scores
+
+
+def donors(n: int, seed: int) -> Tensor:
+    """For each of n images the place of another one, (n,): a random permutation that leaves none in its place.
+
+    It is one cycle through all images in random order, so their order in the data set makes no difference.
+
+    >>> donors(2, seed=0)
+    tensor([1, 0])
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 def _swapped(iterator: Any, image: Tensor, donor: Tensor) -> dict[str, Tensor]:
@@ -121,7 +142,7 @@ def _measure(pictures: dict[str, Tensor], classifier: nn.Module | None) -> dict[
         if picture.shape[1] == 3:
             measured["colour", name] = picture.mean(dim=(2, 3))
         if classifier is not None:
-            measured["class", name] = classifier(picture).argmax(dim=1)
+            measured["class", name] = verdict(classifier(picture))
     return measured
 
 

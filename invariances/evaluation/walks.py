@@ -8,6 +8,7 @@ from torch import Tensor
 
 from invariances.evaluation.drawing import Drawing, Images, Pixels
 from invariances.evaluation.exchange import exchange
+from invariances.flows.vectors import require
 from invariances.images import grid
 
 
@@ -27,6 +28,7 @@ class Walks(Drawing):
 
     def __init__(self, n_images: int = 4, n_steps: int = 9, step_size: float = 0.5, seed: int = 0) -> None:
         super().__init__(n_images, seed)
+        require(n_steps=(n_steps, 1))
         if not 0 < step_size <= 1:
             raise ValueError(f"step_size is {step_size}; wanted more than 0 and at most 1")
         self.n_steps, self.step_size = n_steps, step_size

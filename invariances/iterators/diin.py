@@ -77,4 +77,6 @@ def _names(given: Sequence[str] | None, n_factors: int) -> tuple[str, ...]:
     if not len(names) == len(set(names)) == n_factors:
         wanted = f"{n_factors} different names, that of the residual last"
         raise ValueError(f"factor_names is {list(names)}; wanted {wanted}")
+    if any("/" in name for name in names):
+        raise ValueError(f"factor_names is {list(names)}; wanted names without /, since pictures are named after them")
     return names

@@ -97,7 +97,7 @@ def trace(network: nn.Module, images: Tensor) -> Trace:
         calls.setdefault(module, []).append(Call(output, getattr(output, "grad_fn", None)))
         return output
 
-    with ExitStack() as hooks, torch.enable_grad(), _evaluating(network):
+    with ExitStack() as hooks, torch.enable_grad(), evaluating(network):
         for module in network.modules():
             hooks.enter_context(module.register_forward_hook(record))
         source = images.detach().requires_grad_().clone()
@@ -105,10 +105,12 @@ def trace(network: nn.Module, images: Tensor) -> Trace:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Within the context, networks are in eval mode; behind it, each of their modules is in the mode it had."""
+    modes = {module: module.training for network in networks for module in network.modules()}
     try:
+        for network in networks:
+            network.eval()
         yield
     finally:
         for module, mode in modes.items():

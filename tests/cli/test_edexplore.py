@@ -9,6 +9,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import streamlit
 import torch
 from streamlit.testing.v1 import AppTest
 
@@ -17,6 +18,10 @@ from invariances.cli.explore import page
 from tests.data.stand_ins import write_mnist, write_picture
 
 MODULE = '''
+import builtins
+import os
+
+import numpy as np
 import torch
 
 class List:
@@ -51,9 +56,32 @@ class Raising(List):
             raise RuntimeError(f"number {i} is lost")
         return super().__getitem__(i)
 
+class Strange(List):
+    """Values that not all of numpy, torch and Streamlit take."""
+    def item(self, i):
+        image = torch.linspace(-1, 1, 192).reshape(3, 8, 8)
+        images = {"bgr": np.zeros((8, 8, 3))[..., ::-1], "brain": image.bfloat16()}
+        images |= {"swapped": image.numpy().astype(">f4"), "parameter": image.clone().requires_grad_()}
+        texts = {"objects": np.array([[None, 1], ["a", 2]]), "words": np.array([["a", "b"]] * 2)}
+        tensors = {"sparse": torch.eye(3).to_sparse(), "nowhere": image.to("meta"), "complex": torch.ones(2) * 1j}
+        thin = {"sound": torch.zeros(2, 9000), "points": torch.zeros(9000, 2)}
+        return {**images, **texts, **tensors, **thin, 5: "five", "file": os.fsdecode(b"\\xe9.png")}
+
+class Labelled(List):
+    def __init__(self, labels=None, **others):
+        self.labels = labels
+        vars(self).update(others)
+        super().__init__(3)
+    def item(self, i):
+        return {"image": torch.zeros(3, 8, 8), "class": torch.tensor(self.number)} if hasattr(self, "number") else {}
+
 class Refusing(List):
-    def __init__(self):
-        raise ValueError("no such data")
+    def __init__(self, error: str):
+        raise getattr(builtins, error)("no such data")
+
+class Unsized(List):
+    def __len__(self):
+        raise NotImplementedError("size unknown")
 '''
 
 
@@ -131,6 +159,8 @@ def test_a_config_opens_with_its_splits(monkeypatch, here):
         (["-b", "nowhere.yaml"], "nowhere.yaml"),
         (["--dataset", "a.B", "-b", "a.yaml"], "not allowed with"),
         (["--dataset", "invariances.data.DigitsTrain", "--port", "x"], "--port"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "70000"], "70000 is no port; 1 to 65535 is wanted"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "-1"], "-1 is no port; 1 to 65535 is wanted"),
     ],
 )
 def test_mistakes_are_one_line_before_any_page(capsys, here, words, message):
@@ -225,9 +255,75 @@ def test_an_item_that_raises_leaves_the_page_usable(monkeypatch, here):
     assert not app.error and not app.exception
 
 
-def test_a_data_set_that_cannot_be_opened_is_told(monkeypatch, here):
-    app = opened(monkeypatch, examples={"class": "exploring.Refusing"})
-    assert "no such data" in app.error[0].value
+@pytest.mark.parametrize("error", ["ValueError", "KeyError", "RuntimeError", "ImportError", "OSError"])
+def test_a_data_set_that_cannot_be_opened_is_told(monkeypatch, here, error):
+    spec = {"class": "exploring.Refusing", "error": error}
+    app = opened(monkeypatch, examples=spec, other={"class": "exploring.Single", "n": 1})
+    assert len(app.error) == 1 and "no such data" in app.error[0].value
+    app.sidebar.radio[0].set_value("other").run()
+    assert not app.error and not app.exception
+
+
+def test_a_data_set_without_a_size_is_told(monkeypatch, here):
+    app = opened(monkeypatch, examples={"class": "exploring.Unsized"})
+    (error,) = app.error
+    assert error.value == "The data set cannot be shown: NotImplementedError: size unknown"
+
+
+def test_strange_values_are_shown_as_images_or_as_text(monkeypatch, here):
+    app = opened(monkeypatch, examples={"class": "exploring.Strange", "n": 2})
+    assert not app.error and not app.warning
+    assert len(app.columns) == 8  # the four images, alone and as a grid
+    rows = table(app)
+    for name, kind in {"brain": "bfloat16", "swapped": "float32", "parameter": "float32"}.items():
+        assert rows[name]["kind"] == kind and rows[name]["range"] == "-1 … 1"
+    for name, text in {"objects": "None", "words": "'b'", "sparse": "nnz=3", "nowhere": "meta", "5": "five"}.items():
+        assert text in rows[name]["value"]
+    assert rows["file"]["value"] == "?.png" and rows["sound"]["shape"] == "2 × 9000"
+
+
+@pytest.mark.parametrize(
+    ("number", "classes", "text"),
+    [
+        *((1, ["cat", "dog"], "1 (dog)"), (-1, ["cat", "dog"], "-1"), (2, ["cat", "dog"], "2")),
+        *((0.5, ["cat", "dog"], "0.5"), (1, 10, "1"), (1, None, "1")),
+    ],
+)
+def test_a_class_without_a_name_is_its_number(monkeypatch, here, number, classes, text):
+    app = opened(monkeypatch, examples={"class": "exploring.Labelled", "number": number, "classes": classes})
+    assert table(app)["class"]["value"] == text and not app.error
+
+
+@pytest.mark.parametrize(
+    ("labels", "bars"),
+    [
+        ({"class": [-1, 0, 1, 1, 7]}, {"-1": 1, "cat": 1, "dog": 2, "7": 1}),
+        ({"class": [0.0, 0.5]}, {"cat": 1, "0.5": 1}),
+        ({"class": [None, "a", "a"]}, {"None": 1, "a": 2}),
+        ({"tags": [["a"], ["a", "b"]]}, {"['a']": 1, "['a', 'b']": 1}),
+        ([3, 3, 4], {3: 2, 4: 1}),
+    ],
+)
+def test_labels_of_any_kind_are_counted(monkeypatch, here, labels, bars):
+    drawn, draw = [], streamlit.bar_chart
+    monkeypatch.setattr(streamlit, "bar_chart", lambda data, **axes: (drawn.append(data), draw(data, **axes)))
+    spec = {"labels": labels, "classes": ["cat", "dog"]}
+    app = opened(monkeypatch, examples={"class": "exploring.Labelled", **spec})
+    (data,) = drawn
+    assert dict(zip(*data.values(), strict=True)) == bars and not app.error
+
+
+def test_a_part_that_cannot_be_shown_leaves_the_others(monkeypatch, here):
+    spec = {"labels": {"class": None}, "skipped": 2, "files": ["first.png"]}
+    app = opened(monkeypatch, examples={"class": "exploring.Labelled", **spec})
+    assert [error.value.partition(":")[0] for error in app.error] == [
+        "The summary cannot be shown",
+        "The histogram cannot be shown",
+    ]
+    assert app.caption[1].value == "first.png"
+    app.sidebar.number_input[0].set_value(2).run()
+    assert [header.value for header in app.header] == ["Example 2", "Examples 2 to 2", "Labels"]
+    assert len(app.caption) == 1 and not app.exception
 
 
 @pytest.mark.parametrize(
@@ -238,6 +334,11 @@ def test_a_data_set_that_cannot_be_opened_is_told(monkeypatch, here):
         (np.zeros((8, 9, 1)), (1, 1, 8, 9)),
         (torch.zeros(8, 9), (1, 1, 8, 9)),
         (torch.zeros(3, 8, 9, dtype=torch.uint8), (1, 3, 8, 9)),
+        (np.zeros((8, 9, 3), np.uint8)[::-1, :, ::-1], (1, 3, 8, 9)),
+        (np.zeros((8, 9), ">f8"), (1, 1, 8, 9)),
+        (np.broadcast_to(np.float16(0), (3, 8, 9)), (1, 3, 8, 9)),
+        (torch.zeros(3, 8, 9, dtype=torch.bfloat16, requires_grad=True), (1, 3, 8, 9)),
+        (torch.zeros(2, 2000), (1, 1, 2, 2000)),
     ],
 )
 def test_what_looks_like_an_image_is_one(value, shape):
@@ -258,6 +359,8 @@ def test_what_looks_like_an_image_is_one(value, shape):
             torch.zeros(4, 8, 9),
         ),
         *(torch.zeros(3, 8, 9, dtype=torch.int64), torch.zeros(0, 8, 8), torch.zeros(2, 3, 8, 8)),
+        *(torch.eye(3).to_sparse(), torch.zeros(3, 8, 9, device="meta"), torch.zeros(9000, 2)),
+        *(np.zeros((8, 9), object), np.zeros((8, 9), str), np.zeros((8, 9), complex), np.zeros((8, 9), "M8[s]")),
     ],
 )
 def test_what_does_not_is_none(value):
@@ -273,6 +376,16 @@ def test_small_images_are_enlarged_by_blocks():
     pixels = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
     large = page.enlarged(pixels, 6)
     assert large.shape == (6, 6, 3) and (large[:3, 3:] == pixels[:, 0, 1].numpy()).all()
+
+
+def test_tall_images_are_enlarged_by_their_height():
+    assert page.enlarged(torch.zeros(3, 8, 2, dtype=torch.uint8), 16).shape == (16, 4, 3)
+
+
+def test_bytes_from_elsewhere_keep_their_values():
+    flipped, swapped = np.array([[1.5, 2]])[:, ::-1], np.array([[2, 1.5]], ">f4")
+    tensor = torch.tensor([[2, 1.5]], dtype=torch.bfloat16, requires_grad=True)
+    assert all(page.as_array(value).tolist() == [[2, 1.5]] for value in (flipped, swapped, tensor))
 
 
 @pytest.fixture

@@ -272,7 +272,7 @@ class TestWords:
         assert edflow.parse([*words, "-b", "a.yaml", "-c", "x"]).base == ["a.yaml"]
 
     def test_an_override_without_a_value(self):
-        with pytest.raises(UserError, match="^--batch_size=: has no value; to switch it off write --batch_size=null"):
+        with pytest.raises(UserError, match=r"^--batch_size=: has no value; to switch it off"):
             edflow.parse(["-b", "a.yaml", "-t", "--batch_size="])
 
     def test_files(self):

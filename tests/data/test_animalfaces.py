@@ -113,6 +113,20 @@ def test_a_list_without_imagenet(tmp_path):
         animal_faces(tmp_path)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_that_names_no_carnivore(tmp_path, kind):
+    (tmp_path / "animalfaces").mkdir()
+    (tmp_path / "animalfaces" / "faces.txt").write_text("n01440764_5.JPEG_10_20_30_40.jpg")  # a fish
+    with pytest.raises(MissingFiles, match=r"crops of carnivores, such as n02099601/, nor a \.txt file of them"):
+        kind(root=str(tmp_path))
+
+
+def test_a_folder_in_the_place_of_a_list(tmp_path):
+    (tmp_path / "animalfaces" / "faces.txt").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"faces\.txt is no regular file"):
+        animal_faces(tmp_path)
+
+
 def test_a_set_of_which_nothing_is_there(tmp_path):
     write_picture(tmp_path / "animalfaces" / ANIMALS[0] / "1.jpg")
     with pytest.raises(MissingFiles, match="none of the 1 faces"):

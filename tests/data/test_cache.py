@@ -154,6 +154,41 @@ def test_mended_files_are_seen(broken, decoded, tmp_path):
     assert levels(cached(broken, Square(8), root=tmp_path)[0]) == list(range(20))
 
 
+def refuse(monkeypatch, path, times):
+    """Let the system refuse that file so many times, as one without the right to read it."""
+    opened, left = Image.open, [PermissionError(13, "Permission denied", path)] * times
+
+    def refusing(source):
+        if source == path and left:
+            raise left.pop()
+        return opened(source)
+
+    monkeypatch.setattr(Image, "open", refusing)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_what_the_system_refuses_is_tried_again_in_every_run(pictures, decoded, tmp_path, monkeypatch, on_error):
+    (tmp_path / "in" / "03.png").write_bytes(b"no picture")
+    refuse(monkeypatch, pictures.paths[5], times=3)  # while building, when its zeros are looked at, in the second run
+    for _ in range(2):
+        if on_error == "raise":
+            with pytest.raises(BrokenPicture, match=r"2 of 20 .*03\.png .*05\.png .*Permission denied"):
+                cached(pictures, Square(8), "raise", tmp_path)
+        else:
+            assert len(cached(pictures, Square(8), "skip", tmp_path)[0]) == 18
+    for _ in range(2):
+        decoded.clear()
+        images, _, skipped = cached(pictures, Square(8), "skip", tmp_path)
+        assert levels(images, 19) == [i for i in range(20) if i != 3]
+        assert len(skipped) == 1 and "03.png" in skipped[0]
+    assert decoded == []
+
+
+def test_what_the_system_refuses_for_a_moment_is_not_black(pictures, decoded, tmp_path, monkeypatch):
+    refuse(monkeypatch, pictures.paths[5], times=1)
+    assert levels(cached(pictures, Square(8), root=tmp_path)[0]) == list(range(20))
+
+
 def test_on_error_is_checked_before_any_work(pictures, decoded, tmp_path):
     import typing
 

@@ -6,7 +6,7 @@ import torch
 
 from invariances import data
 from invariances.data import celeba
-from invariances.data.celeba import FactorPairs, read_attributes
+from invariances.data.celeba import FactorPairs, read_attributes, read_partition
 from invariances.data.prepare import MissingFiles
 from tests.data.stand_ins import ATTRIBUTES, celeba_signs, write_celeba
 
@@ -62,6 +62,59 @@ def test_attributes_that_are_no_signs_are_refused(tmp_path, value):
     path.write_text(path.read_text().replace(" 1\n", f" {value}\n", 1))
     with pytest.raises(ValueError, match=r"24 rows of 5 values -1 or 1 are wanted"):
         read_attributes(path)
+
+
+def test_a_folder_in_the_archives_place_leaves_nothing(tmp_path):
+    home = write_celeba(tmp_path, images=False)
+    (home / "img_align_celeba.zip").mkdir()
+    with pytest.raises(MissingFiles, match=r"nor the archive file .*img_align_celeba\.zip is there"):
+        data.CelebATrain(root=str(tmp_path))
+    assert not (home / "img_align_celeba").exists()
+
+
+def test_blank_lines_do_not_count(tmp_path):
+    home = write_celeba(tmp_path)
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (home / name).write_text((home / name).read_text() + "\n  \n")
+    assert len(data.CelebATrain(root=str(tmp_path))) == len(TRAIN)
+
+
+@pytest.mark.parametrize("row", ["000001.jpg,0", "image_id partition", "000001.jpg 3", "000001.jpg"])
+def test_a_partition_of_another_form_is_refused(tmp_path, row):
+    path = tmp_path / "list_eval_partition.txt"
+    path.write_text(f"000000.jpg 0\n{row}\n")
+    with pytest.raises(ValueError, match=f"{path}: rows of a file name and 0, 1 or 2 are wanted; found '{row}'"):
+        read_partition(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        ("", "found '', then 0 names"),
+        ("image_id,Male,Young\n000001.jpg,1,-1\n", "found 'image_id,Male,Young', then 1 names"),
+        ("1\n\n000001.jpg 1 1\n", "found '1', then 0 names"),
+        ("1\nMale Male\n000001.jpg 1 1\n", "found '1', then 2 names"),
+    ],
+)
+def test_attributes_without_their_head_are_refused(tmp_path, head, found):
+    path = tmp_path / "list_attr_celeba.txt"
+    path.write_text(head)
+    with pytest.raises(ValueError, match=f"{path}: the number of rows, then a line of attributes' names.*{found}"):
+        read_attributes(path)
+
+
+def test_attributes_with_a_value_too_many_are_refused(tmp_path):
+    path = write_celeba(tmp_path, images=False) / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace(" Young", ""))
+    with pytest.raises(ValueError, match="24 rows of 4 values -1 or 1 are wanted; found 24 rows of 5 values"):
+        read_attributes(path)
+
+
+def test_a_split_without_a_picture_is_told(tmp_path):
+    path = write_celeba(tmp_path) / "list_eval_partition.txt"
+    path.write_text(path.read_text().replace(" 2\n", " 1\n"))
+    with pytest.raises(MissingFiles, match=f"{path} has no picture .* for the test split, which it numbers 2"):
+        data.CelebATest(root=str(tmp_path))
 
 
 def faces_in(images):

@@ -38,7 +38,13 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", pickle.dumps({"data": 1}), pickle.dumps([1]), pickle.dumps({"data": Evil()})]
+    "content",
+    [
+        *(b"", b"<html>", b"K\x01}K\x01K\x01sb."),  # the last gives 1 an attribute, which is an AttributeError
+        *(pickle.dumps(batch) for batch in ({"data": 1}, [1], {"data": Evil()})),
+        pickle.dumps({"data": [[300] * 3072], "labels": [0]}),
+        pickle.dumps({"data": np.full((1, 3072), 300), "labels": [0]}),
+    ],
 )
 def test_anything_but_a_batch_is_refused_and_not_run(tmp_path, content, capsys):
     path = write_cifar(tmp_path) / "test_batch"
@@ -46,6 +52,27 @@ def test_anything_but_a_batch_is_refused_and_not_run(tmp_path, content, capsys):
     with pytest.raises(ValueError, match=f"{path} is not a whole CIFAR10 batch"):
         data.CIFAR10Test(root=str(tmp_path))
     assert "must not run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", [99, -1, 1.5])
+def test_classes_that_are_none_of_ten_are_refused(tmp_path, label):
+    path = write_cifar(tmp_path) / "test_batch"
+    path.write_bytes(pickle.dumps({"data": np.zeros((2, 3072), dtype=np.uint8), "labels": [0, label]}))
+    with pytest.raises(ValueError, match=f"{path} has the class {label}; 0 to 9 are wanted. Delete it"):
+        data.CIFAR10Test(root=str(tmp_path))
+
+
+def test_a_folder_in_a_files_place_is_told(tmp_path):
+    path = write_cifar(tmp_path) / "test_batch"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=f"{path} is no regular file. Delete it to fetch it anew"):
+        data.CIFAR10Test(root=str(tmp_path))
+
+
+def test_a_size_is_refused_before_any_file_is_looked_for(tmp_path):
+    with pytest.raises(ValueError, match="size is -1; wanted to be 1 pixel or more"):
+        data.CIFAR10Train(size=-1, root=str(tmp_path))
 
 
 def test_it_is_downloaded_and_unpacked(tmp_path, monkeypatch):

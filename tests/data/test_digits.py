@@ -48,6 +48,13 @@ def test_size():
     assert DigitsTest(size=28)[0]["image"].shape == (1, 28, 28)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("kind", [DigitsTrain, ColorfulDigitsTrain, ColorfulDigitsPairsTrain])
+def test_sizes_below_a_pixel_are_refused(kind, size):
+    with pytest.raises(ValueError, match=f"size is {size}; wanted to be 1 pixel or more"):
+        kind(size=size)
+
+
 def test_a_colorful_example():
     example = ColorfulDigitsTrain()[0]
     assert set(example) == {"image", "class", "hue"}

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from invariances.data import Folder, LabelFolder
 from invariances.data.pictures import BrokenPicture
 from invariances.data.prepare import MissingFiles
 from tests.data.stand_ins import write_picture
+from tests.data.test_pictures import close
 
 
 def folder(tmp_path, **arguments):
@@ -76,6 +79,14 @@ def test_values_of_odd_files(odd):
         "one pixel.png": (255, 255, 255),
     }.items():
         assert torch.allclose((image[name] + 1) * 128, torch.tensor(color) + 0.5, atol=3), name
+
+
+def test_a_pipe_is_a_broken_picture(tmp_path):
+    write_picture(tmp_path / "in" / "1.png")
+    os.mkfifo(tmp_path / "in" / "2.png")
+    with pytest.raises(BrokenPicture, match=r"1 of 2 pictures .*2\.png is no regular file"):
+        folder(tmp_path)
+    assert len(folder(tmp_path, on_error="skip")) == 1
 
 
 def test_sub_folders_are_searched_and_the_order_is_that_of_the_paths(tmp_path):
@@ -166,6 +177,33 @@ def test_classes_may_be_given(parts):
     assert data.labels["class"].tolist() == [0, 2]
     with pytest.raises(ValueError, match=r"train has \['cat'\]"):
         labelled(parts, "train", classes=["dog"])
+
+
+@pytest.mark.parametrize("wrong", ["dog", ".", "..", "../val", "dog/deep", "", ".ipynb_checkpoints", "/"])
+def test_classes_that_are_no_sub_folders_of_their_own_are_refused(parts, wrong):
+    with pytest.raises(ValueError, match=r"names of sub-folders of .*train, each once; mend \["):
+        labelled(parts, "train", classes=["cat", "dog", wrong])
+
+
+def test_a_class_without_a_folder_is_warned_of_with_the_nearest(parts, caplog):
+    labelled(parts, "val", classes=["cat", "dog", "emu"])  # cat is in the other part
+    assert caplog.text == ""
+    labelled(parts, "val", classes=["dog", "emu", "emo"])
+    assert f"{parts / 'val'} has no folder for the class 'emo'; the nearest is emu" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["train", "mine"])
+def test_a_class_folder_that_cannot_be_listed_does_not_shift_the_others(parts, monkeypatch, part):
+    (parts / "train").rename(parts / part)
+    close(monkeypatch, parts / part / "cat")
+    with pytest.raises(ValueError, match=r"cat cannot be listed: Permission denied"):
+        labelled(parts, part)
+
+
+def test_a_link_to_the_folder_itself_is_no_class(parts):
+    for name, target in (("all", "."), ("up", "..")):
+        (parts / "train" / name).symlink_to(target)
+    assert labelled(parts, "train").classes == ["cat", "dog", "emu"]
 
 
 def test_broken_pictures_take_their_labels_along(parts):

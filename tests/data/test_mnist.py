@@ -88,6 +88,35 @@ def test_labels_and_images_must_belong_together(tmp_path):
         data.MNISTTrain(root=str(tmp_path))
 
 
+@pytest.mark.parametrize("shape", [(40, 0, 28), (0, 28, 28)])
+def test_images_without_pixels_are_refused(tmp_path, shape):
+    raw = write_mnist(tmp_path, n_train=shape[0])
+    (raw / "train-images-idx3-ubyte").write_bytes(idx(np.zeros(shape, dtype=np.uint8)))
+    with pytest.raises(ValueError, match=r"train images have shape .* none of them 0"):
+        data.MNISTTrain(root=str(tmp_path))
+
+
+def test_classes_that_are_none_of_ten_are_refused(tmp_path):
+    path = write_mnist(tmp_path) / "train-labels-idx1-ubyte"
+    path.write_bytes(idx(np.arange(200, 240, dtype=np.uint8)))
+    with pytest.raises(ValueError, match=f"{path} has the class 200; 0 to 9 are wanted. Delete it"):
+        data.MNISTTrain(root=str(tmp_path))
+
+
+def test_a_folder_in_a_files_place_is_passed_over(tmp_path, caplog):
+    path = write_mnist(tmp_path) / "train-images-idx3-ubyte"
+    (path.parent / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    path.mkdir()
+    assert len(data.MNISTTrain(root=str(tmp_path))) == 40
+    assert f"{path} is no regular file; it is passed over" in caplog.text
+
+
+def test_a_size_is_refused_before_any_file_is_looked_for(tmp_path):
+    with pytest.raises(ValueError, match="size is 0; wanted to be 1 pixel or more"):
+        data.MNISTTrain(size=0, root=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "content",
     [

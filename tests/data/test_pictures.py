@@ -1,4 +1,6 @@
 import io
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from invariances.data.pictures import BrokenPicture, Square, list_pictures, load_picture
+from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, list_pictures, load_picture
 
 
 def pixels(path):
@@ -28,6 +30,27 @@ def test_sixteen_bit_grey_keeps_its_levels(tmp_path):
 def test_sixteen_bit_extremes_are_black_and_white(tmp_path, kind):
     Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(tmp_path / kind)
     assert pixels(tmp_path / kind)[0].tolist() == [[0] * 3, [255] * 3]
+
+
+def write_tiff(path, data, bits, sample_format):
+    """Two grey pixels side by side."""
+    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(data), 339: sample_format}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = 8 + len(data)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, start) + data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize(("bits", "data"), [(12, b"\x00\x0f\xff"), (16, b"\x00\x00\xff\xff")])
+def test_white_is_that_of_the_depth_that_a_tiff_states(tmp_path, bits, data):
+    assert pixels(write_tiff(tmp_path / "a.tif", data, bits, 1))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(("bits", "sample_format"), [(16, 2), (32, 1), (32, 2)])
+def test_integers_of_which_none_is_known_to_be_white_are_refused(tmp_path, bits, sample_format):
+    levels = struct.pack("<2h" if bits == 16 else "<2i", 0, 252)
+    with pytest.raises(BrokenPicture, match=r"a\.tif .* signed or 32-bit integers, .* save it with 8 or 16 bits"):
+        load_picture(write_tiff(tmp_path / "a.tif", levels, bits, sample_format))
 
 
 def test_floating_point_pictures_are_refused(tmp_path):
@@ -112,6 +135,23 @@ def test_broken_files_are_named_with_the_reason(tmp_path, content, reason):
     assert str(path) in str(error.value) and reason in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(BrokenPicture, match=r"a\.png is no regular file"):
+        load_picture(tmp_path / "a.png")
+
+
+def test_what_the_system_did_not_give_out_is_told_from_what_is_broken(tmp_path):
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UnreadPicture, match="No such file"):
+        load_picture(tmp_path / "gone.png")
+    (tmp_path / "a.png").write_bytes(b"no picture at all")
+    with pytest.raises(BrokenPicture) as error:
+        load_picture(tmp_path / "a.png")
+    assert not isinstance(error.value, UnreadPicture)
+
+
 def test_open_files_are_read_too():
     assert load_picture(io.BytesIO(jpeg())).size == (200, 200)
     with pytest.raises(BrokenPicture, match="the picture cannot be read as a picture: it is empty"):
@@ -162,9 +202,9 @@ def test_shrinking_filters():
     assert abs(small.mean() - 1 / 3) < 0.01 and small.std() < 0.03
 
 
-@pytest.mark.parametrize("sizes", [(0, None), (32, 0), (-1, None)])
-def test_sizes_below_a_pixel_are_refused(sizes):
-    with pytest.raises(ValueError, match="wanted to be 1 pixel or more"):
+@pytest.mark.parametrize(("sizes", "found"), [((0, None), "size is 0"), ((32, 0), "crop is 0"), ((-1,), "size is -1")])
+def test_sizes_below_a_pixel_are_refused(sizes, found):
+    with pytest.raises(ValueError, match=f"{found}; wanted to be 1 pixel or more"):
         Square(*sizes)
 
 
@@ -185,3 +225,36 @@ def test_listing_follows_links_to_folders_but_not_in_circles(tmp_path):
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "circle").symlink_to(folder)
     assert list_pictures(folder) == [folder / "linked" / "x.png"]
+
+
+def test_folders_that_link_to_each_other_count_once_and_under_their_own_paths(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes(b"")
+    (tmp_path / "in" / "a" / "lb").symlink_to("../b")
+    (tmp_path / "in" / "b" / "la").symlink_to("../a")
+    (tmp_path / "in" / "b" / "up").symlink_to("../..")
+    (tmp_path / "3.png").write_bytes(b"")
+    found = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path / "in")]
+    assert found == ["in/a/1.png", "in/b/2.png"]
+    assert len(list_pictures(tmp_path / "in" / "a")) == 2  # b is below it by the link alone
+
+
+def close(monkeypatch, folder):
+    """Let the system refuse to list a folder, as it does to anyone but root without the right to read."""
+    scandir = os.scandir
+
+    def closed(path):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    close(monkeypatch, tmp_path / "a")
+    with pytest.raises(ValueError, match=f"the folder {tmp_path / 'a'} cannot be listed: Permission denied"):
+        list_pictures(tmp_path)
+    assert list_pictures(tmp_path / "nowhere") == []

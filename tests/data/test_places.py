@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -5,7 +6,7 @@ import time
 import pooch
 import pytest
 
-from invariances.data.places import cache_root, data_root, locked, replacing
+from invariances.data.places import cache_root, content, data_root, locked, replacing, text_lines
 
 
 def test_an_argument_wins_over_the_environment_over_the_cache_folder(monkeypatch, tmp_path):
@@ -25,6 +26,40 @@ def test_the_cache_is_in_the_data_folder_unless_that_is_read_only(monkeypatch, t
     assert cache_root(tmp_path / "new") == tmp_path / "new" / "cache"
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert cache_root(tmp_path) == pooch.os_cache("invariances") / "cache"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_root_that_is_no_folder_is_refused(monkeypatch, tmp_path, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path / place))
+    with pytest.raises(ValueError, match=f"{tmp_path / place}, cannot be used: Not a directory. Let INVARIANCES_DATA"):
+        data_root()
+
+
+def test_a_place_that_cannot_be_made_is_told(monkeypatch, tmp_path):
+    def refused(self, **arguments):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    with (
+        pytest.raises(ValueError, match=f"{tmp_path}/new/x cannot be made: Permission denied. Let INVARIANCES_DATA"),
+        locked(tmp_path / "new" / "x"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(ValueError, match=f"{tmp_path / 'x'} is no regular file"):
+        content(tmp_path / "x")
+
+
+def test_lines_of_anything(tmp_path):
+    (tmp_path / "x").write_bytes(b"a\n\xff b\n")
+    assert text_lines(tmp_path / "x") == ["a", "\ufffd b"]
+    with pytest.raises(ValueError, match=f"{tmp_path / 'y'} cannot be read: No such file"):
+        text_lines(tmp_path / "y")
 
 
 def test_replacing_is_all_or_nothing(tmp_path):

@@ -68,6 +68,20 @@ def test_neither_folder_nor_archive(tmp_path):
         unpack(tmp_path, tmp_path / "a.zip")
 
 
+def test_a_folder_in_the_archives_place(tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    with pytest.raises(MissingFiles, match=r"nor the archive file .*a\.zip is there"):
+        unpack(tmp_path, tmp_path / "a.zip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_cannot_be_opened_leaves_no_folder(tmp_path, archive):
+    archive.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="damaged or no archive"):
+        unpack(tmp_path, archive)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("damage", ["page", "half"])
 def test_a_damaged_archive_is_named_and_a_good_one_goes_on(tmp_path, archive, damage):
     whole = archive.read_bytes()

@@ -79,7 +79,16 @@ def test_shape_dtype_and_origin_do_not_matter():
     single = estimate_dimensions(factor, a.float(), b.float(), n_factors=3)
     moved = estimate_dimensions(factor, 7 * a + 1000, 7 * b + 1000, n_factors=3)
     assert single[1] == pytest.approx(scores, rel=1e-5)
-    assert moved[1] == pytest.approx(scores, rel=1e-6)
+    assert moved[1] == pytest.approx(scores, rel=1e-9)
+
+
+def test_a_spread_that_is_small_beside_the_mean_is_seen():
+    factor, a, b = pairs(n=200)
+    scores = estimate_dimensions(factor, a, b, n_factors=3)[1]
+    estimator = DimensionEstimator(n_factors=3)
+    for rows in torch.arange(200).split(7):
+        estimator.update(factor[rows], a[rows] + 1e6, b[rows] + 1e6)
+    assert estimator.compute()[1] == pytest.approx(scores, rel=1e-8)
 
 
 def test_codes_may_carry_gradients():

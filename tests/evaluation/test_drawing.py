@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from invariances.evaluation import Drawing
+from invariances.evaluation import Drawing, Swaps, Walks
 from invariances.images import grid
 from tests.evaluation.factor_world import images, iterator, loader
 
@@ -24,6 +24,11 @@ def test_it_writes_its_pictures_and_has_no_numbers(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["noisy.png"]
 
 
-def test_a_picture_of_nothing():
-    with pytest.raises(ValueError, match="n_images is 0"):
-        Noisy(0)
+def test_pictures_of_factors_that_cannot_name_a_file(tmp_path):
+    task = iterator()
+    task.factor_names = ("../first", "residual")
+    message = r"'(walk|swaps)_../first' cannot name a file; wanted factor_names without /"
+    for drawing in (Walks(2), Swaps(2)):
+        with pytest.raises(ValueError, match=message):
+            drawing(task, loader(), tmp_path / "pictures")
+    assert not list(tmp_path.iterdir())

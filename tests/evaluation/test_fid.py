@@ -101,6 +101,15 @@ class TestScores:
         found = scores([images(20)], [images(20, seed=1)], colours, kid=False, precision_recall=False)
         assert found.keys() == {"fid_colours"}
 
+    @pytest.mark.parametrize("n", [2, 3])
+    @pytest.mark.filterwarnings("ignore:.*images for .* features")
+    def test_too_few_images_for_precision_leave_the_rest(self, colours, n):
+        real, samples = images(20), images(n, seed=1)
+        with pytest.warns(UserWarning, match=f"precision_colours, recall_colours: left out.*than 3 images, not {n}"):
+            found = scores([real], [samples], colours)
+        assert found == scores([real], [samples], colours, precision_recall=False)
+        assert found.keys() == {"fid_colours", "kid_colours"}
+
     def test_broken_empty_and_mixed_up_sets_are_refused(self, colours):
         broken = images(103)
         broken[77, 0, 2, 2] = torch.nan
@@ -218,5 +227,3 @@ class TestFID:
             FID(Colours())(object(), loader(20), tmp_path)
         with pytest.raises(ValueError, match="features = 'incepton'; wanted inception, random, or"):
             FID("incepton")
-        with pytest.raises(ValueError, match="n_samples = 1; wanted at least 1 and 2"):
-            FID("random", n_samples=1)

@@ -75,6 +75,17 @@ class TestFrechetDistance:
     def test_zero_covariances(self):
         assert frechet_distance(np.ones(4), np.zeros((4, 4)), np.zeros(4), np.zeros((4, 4))) == 4
 
+    def test_a_singular_covariance_is_none_with_negative_eigenvalues(self):
+        assert frechet_distance(np.zeros(2), np.ones((2, 2)), np.zeros(2), np.zeros((2, 2))) == pytest.approx(2)
+
+    def test_gradients_and_reversed_arrays_are_no_matter(self):
+        mean, cov = np.array([1.0, 0, 0]), np.diag([1.0, 4, 9])
+        plain = frechet_distance(mean, cov, np.zeros(3), np.eye(3))
+        tensors = [torch.tensor(each, requires_grad=True) for each in (mean, cov)]
+        assert frechet_distance(*tensors, np.zeros(3), np.eye(3)) == plain
+        views = mean[::-1].copy()[::-1], cov[::-1, ::-1].copy()[::-1, ::-1]
+        assert frechet_distance(*views, np.zeros(3), np.eye(3)) == plain
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -83,6 +94,11 @@ class TestFrechetDistance:
             ((np.zeros(3), np.eye(3), np.full(3, np.nan), np.eye(3)), "mu2 has 3 values that are not finite"),
             ((np.zeros(2), np.eye(2), np.zeros(2), np.array([[1, 2], [0, 1.0]])), "cov2 is not symmetric"),
             ((np.zeros(2), np.diag([1.0, -1]), np.zeros(2), np.eye(2)), "negative eigenvalues"),
+            ((np.zeros(2), np.array([[0, 1.0], [1, 0]]), np.zeros(2), np.eye(2)), "trace 0 has negative eigenvalues"),
+            ((np.zeros(2), np.eye(2), np.zeros(2), np.array([[1, 2.0], [2, 1]])), "trace 2 has negative eigenvalues"),
+            ((np.zeros(2), np.eye(2) + 0j, np.zeros(2), np.eye(2)), "cov1 is complex; real numbers are wanted"),
+            ((np.full(2, 1e200), np.eye(2), np.zeros(2), np.eye(2)), "squares overflow"),
+            ((np.zeros(2), 1e170 * np.eye(2), np.zeros(2), 1e170 * np.eye(2)), "squares overflow"),
         ],
     )
     def test_what_is_no_gaussian_is_refused(self, arguments, message):

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from invariances.data import DigitsTrain
+from invariances.data.loader import First, Loader
 from invariances.errors import UserError
 from invariances.evaluation.features import LayerExtractor, random_network
 from invariances.evaluation.reference import measure, reference
@@ -63,6 +65,35 @@ def test_each_key_has_its_file(cache):
     assert len(files(cache)) == 6
 
 
+def test_any_picture_that_changes_is_noticed(tmp_path, cache):
+    extractor, path = random_network(), tmp_path / "forty.npz"
+    images = Images(40)
+    reference(DataLoader(images, batch_size=8), extractor, path)
+    for changed in range(1, 5):
+        before, images[changed] = images[changed], {"image": -images[changed]["image"]}
+        with pytest.raises(UserError, match=r"forty\.npz.*\(pictures is '\w+', wanted '\w+'\)"):
+            reference(DataLoader(images, batch_size=8), extractor, path)
+        images[changed] = before
+    reference(DataLoader(images, batch_size=8), extractor, path)
+
+
+def test_order_and_batches_make_no_other_set(cache):
+    extractor = random_network()
+    reference(loader(), extractor)
+    reference(DataLoader(Images(20), batch_size=3), extractor)
+    reference(DataLoader(Images(20), batch_size=8, shuffle=True), extractor)
+    assert len(files(cache)) == 1
+
+
+def test_a_training_set_held_still_by_its_loader_stays_the_same(counted, cache):
+    extractor, seen = counted
+    held = Loader(First(DigitsTrain(), 20), batch_size=8)
+    reference(held, extractor)
+    list(held)  # a validation pass, the next epoch
+    reference(held, extractor, batch_size=7)
+    assert (sum(seen), len(files(cache))) == (20, 1)
+
+
 def test_the_file_says_what_it_is_of(tmp_path):
     path = tmp_path / "stats" / "digits.npz"
     reference(loader(), random_network(), path)
@@ -94,9 +125,44 @@ def test_without_features_where_none_are_wanted(tmp_path):
 def test_files_of_other_kinds_are_refused(tmp_path, arrays):
     path = tmp_path / "other.npz"
     path.write_bytes(b"PK no file") if arrays is None else np.savez(path, **arrays)
-    expected = "cannot be read" if arrays is None else "holds mu, sigma but not cov, features, key, mean, n"
-    with pytest.raises(UserError, match=f"other.npz: {expected}"):
+    expected = "" if arrays is None else "it holds mu, sigma but not cov, features, key, mean, n"
+    with pytest.raises(UserError, match=rf"other.npz: cannot be read as reference statistics \({expected}"):
         reference(loader(), random_network(), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"key": "no JSON"}, "Expecting value"),
+        ({"key": "[1, 2]"}, "its key is a list; wanted a mapping"),
+        ({"n": 0}, "n is 0; wanted 20"),
+        ({"mean": np.full(512, np.nan)}, "mean holds values that are no finite numbers"),
+        ({"mean": np.full(512, "a")}, "mean holds values that are no finite numbers"),
+        ({"mean": np.zeros(5)}, r"cov has shape \(512, 512\); wanted \(5, 5\)"),
+        ({"mean": np.zeros((2, 256))}, r"mean has shape \(2, 256\); wanted \(512,\)"),
+        ({"cov": np.triu(np.ones((512, 512)))}, "cov is not symmetric"),
+        ({"features": np.zeros((5, 512), np.float32)}, r"features has shape \(5, 512\); wanted \(20, 512\)"),
+    ],
+)
+def test_arrays_that_are_not_what_they_say_are_refused(tmp_path, change, expected):
+    path = tmp_path / "stats.npz"
+    reference(loader(), random_network(), path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | {name: np.array(value) for name, value in change.items()}))
+    with pytest.raises(UserError, match=rf"stats.npz: cannot be read .*\({expected}.*delete this one"):
+        reference(loader(), random_network(), path)
+
+
+def test_a_single_array_and_a_file_that_is_cut_are_refused(tmp_path):
+    single, cut = tmp_path / "single.npy", tmp_path / "cut.npz"
+    np.save(single, np.zeros(3))
+    with pytest.raises(UserError, match=r"single.npy: .*\(it is a single array; wanted .*delete this one"):
+        reference(loader(), random_network(), single)
+    reference(loader(), random_network(), cut)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"cut.npz: cannot be read .*delete this one"):
+        reference(loader(), random_network(), cut)
 
 
 @pytest.mark.filterwarnings("ignore:.*pixels are NaN")
@@ -127,6 +193,11 @@ def test_a_part_of_a_data_set_is_named_after_both(cache):
     reference(DataLoader(torch.utils.data.Subset(Images(20), range(10)), batch_size=8), random_network())
     with np.load(files(cache)[0]) as file:
         assert json.loads(str(file["key"]))["dataset"] == "Subset(Images)"
+
+
+def test_batches_of_nothing():
+    with pytest.raises(ValueError, match="batch_size is 0; wanted 1 or more"):
+        measure([torch.zeros(4, 1, 2, 2)], random_network(), batch_size=0)
 
 
 def test_features_that_are_not_finite_are_counted():

@@ -4,7 +4,7 @@ import torch
 from invariances.evaluation import Response
 from invariances.flows import FactorTransformer
 from invariances.iterators import DIINIterator
-from invariances.models import Classifier
+from invariances.models import Autoencoder, Classifier
 from tests.evaluation.factor_world import Sign, iterator, loader
 
 
@@ -38,3 +38,16 @@ def test_a_first_stage_may_be_the_classifier_itself(tmp_path):
     by_hand = classifier.classifier(codes.flatten(1)).argmax(1)
     one = Response(n_images=1, n_draws=50)(diin, [{"image": images}], tmp_path)
     assert one["response_0_sigma"] == pytest.approx(by_hand.float().std(correction=0).item(), abs=1e-6)
+
+
+def test_an_autoencoder_is_no_classifier(tmp_path):
+    autoencoder = Autoencoder(in_channels=3, in_size=8, n_down=1, z_dim=6, norm="bn", width=2)
+    diin = DIINIterator(FactorTransformer(6, 1, 0, 4, 2, [2, 4]), autoencoder, 1e-3).eval()
+    batches = [{"image": torch.zeros(2, 3, 8, 8)}]
+    wanted = "response/classifier is not given, and the first stage, Autoencoder, is no classifier .*give one"
+    with pytest.raises(ValueError, match=wanted):
+        Response()(diin, batches, tmp_path)
+    classifier = Classifier(3, 8, 1, 6, n_classes=4, norm="bn", width=2)
+    diin = DIINIterator(FactorTransformer(6, 1, 0, 4, 2, [2, 4]), classifier, 1e-3).eval()
+    with pytest.raises(ValueError, match=r"response/layer encodr .*does not exist"):
+        Response(layer="encodr")(diin, batches, tmp_path)

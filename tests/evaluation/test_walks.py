@@ -26,9 +26,3 @@ def test_each_factor_has_a_picture_in_which_nothing_else_moves():
     cells = pictures["walk_first"][2::3, 2::3].long()  # pictures of one pixel, two white pixels between them
     assert cells.shape == (2, 3, 3)
     assert (cells[:, :, 1:] == cells[:, :1, 1:]).all() and (cells[:, 1:, 0] != cells[:, :1, 0]).all()
-
-
-@pytest.mark.parametrize("size", [0.0, -1.0, 1.1])
-def test_step_sizes_out_of_range(size):
-    with pytest.raises(ValueError, match="step_size"):
-        Walks(step_size=size)

@@ -82,3 +82,8 @@ def test_images_alone_are_refused():
     with pytest.raises(UserError, match="hold image; DIINIterator needs also factor, example1, example2"):
         iterator.on_after_batch_transfer({"image": torch.zeros(2, 3, 1, 1)}, 0)
     assert iterator.on_after_batch_transfer(pairs(), 0).keys() == {"factor", "example1", "example2"}
+
+
+def test_names_that_no_picture_can_have_are_refused():
+    with pytest.raises(ValueError, match=r"factor_names is \['a/b', 'c'\]; wanted names without /"):
+        DIINIterator(DoubleFactors(), Pixels(), 1e-3, factor_names=["a/b", "c"])

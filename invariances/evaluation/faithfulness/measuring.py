@@ -15,21 +15,26 @@ from invariances.evaluation.base import first_examples
 from invariances.evaluation.faithfulness.estimate import Estimate
 from invariances.evaluation.faithfulness.invariances import gaussian_nll, independence, likelihood
 from invariances.evaluation.faithfulness.likeness import likeness
-from invariances.evaluation.faithfulness.sets import Made, Networks, Real, neighbours, references
+from invariances.evaluation.faithfulness.sets import Made, Networks, Real, neighbours, references, require_finite
 from invariances.evaluation.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
+from invariances.flows.vectors import require
 from invariances.models import Frozen
+from invariances.models.cutting import evaluating
 
 
 class Faithfulness:
     """Faithfulness of a cINN on the validation split: see `faithfulness`.
 
     Args:
-        n_images: how many validation images, from the first on; null for all.
+        n_images: how many validation images, at least 2, from the first on; null for all.
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
         seed: of codes and samples.
         factors: a disentangling INN of the same autoencoder's codes, as {checkpoint: …}.
         factor_names: what its factors stand for, the residual last; their numbers unless given.
+
+    Raises:
+        ValueError: a number is too small.
     """
 
     def __init__(
@@ -41,8 +46,9 @@ class Faithfulness:
         factors: nn.Module | None = None,
         factor_names: Sequence[str] | None = None,
     ) -> None:
-        if n_samples < 2:
-            raise ValueError(f"n_samples = {n_samples}; diversity needs at least 2 samples of each image")
+        require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
+        if n_images is not None:
+            require(n_images=(n_images, 2))
         self.n_images, self.n_samples, self.batch_size, self.seed = n_images, n_samples, batch_size, seed
         self.factors, self.factor_names = None if factors is None else Frozen(factors), factor_names
 
@@ -102,6 +108,8 @@ def faithfulness(
     - `half_v_squared`: ½v² per dimension; ½ for v ~ N(0, 1).
     - `probe_accuracy`, `probe_accuracy_code`, `probe_chance`: of the class from v, see `independence`.
 
+    All networks are run in evaluation mode, and are in the mode they had afterwards.
+
     Args:
         cinn: `ConditionalTransformer`.
         greybox: `Greybox`, Φ = encode, Ψ = decode.
@@ -119,23 +127,27 @@ def faithfulness(
         name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images.
 
     Raises:
-        ValueError: fewer than 2 images; names that do not fit the factors.
+        ValueError: fewer than 2 images or samples; names that do not fit the factors; images, samples or what the
+            networks make of them that are not finite (says how many).
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s); faithfulness compares at least 2")
+    require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
     generator = torch.Generator(images.device).manual_seed(seed)
     networks, named = Networks(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
-    real = Real.of(images, networks, batch_size, generator)
-    others = neighbours(real)
-    batches = torch.arange(len(images), device=images.device).split(batch_size)
-    seen = _Seen.joined(
-        _look(real, places, others, networks, n_samples, named, generator)
-        for places in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
-    )
+    with evaluating(*(network for network in (cinn, greybox, autoencoder, baseline, factors) if network is not None)):
+        real = Real.of(images, networks, batch_size, generator)
+        others = neighbours(real)
+        batches = torch.arange(len(images), device=images.device).split(batch_size)
+        seen = _Seen.joined(
+            _look(real, places, others, networks, n_samples, named, generator)
+            for places in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
+        )
+        data = spread(real, others["random"], named)
     estimates = {
         **{name: Estimate.mean(values) for name, values in seen.numbers.items()},
         "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
-        **shares(seen.variation, spread(real, others["random"], named)),
+        **shares(seen.variation, data),
         **independence(seen.v, real.codes, real.logits.argmax(1) if classes is None else classes),
     }
     if "class_agreement" in estimates:
@@ -182,7 +194,8 @@ def _look(
     """Sample a batch, and measure samples and all that they are compared with."""
     batch = real[places]
     v, logdet = networks.cinn(batch.codes, batch.z)
-    samples = Made.of(networks.cinn.sample(batch.z, n_samples, generator), networks)
+    require_finite("real images", v=v, logdet=logdet)
+    samples = Made.of(networks.cinn.sample(batch.z, n_samples, generator), networks, "samples")
     rivals = references(real, places, others, networks)
     sets = {"": samples} | {f"_{name}": made for name, made in rivals.items()}
     numbers = {
@@ -198,8 +211,9 @@ def _naming(network: Any, names: Sequence[str] | None) -> Factors:
     if network is None:
         return lambda codes: {}
     keys = [f"factor_{name}" for name in names or range(len(network.sizes))]
-    if len(keys) != len(network.sizes):
-        raise ValueError(f"factor_names is {list(names or ())}; wanted {len(network.sizes)} names, the residual last")
+    if not len(keys) == len(set(keys)) == len(network.sizes):
+        wanted = f"{len(network.sizes)} different names, the residual last"
+        raise ValueError(f"factor_names is {list(names or ())}; wanted {wanted}")
     return lambda codes: dict(zip(keys, network(codes)[0], strict=True))
 
 

@@ -49,11 +49,13 @@ class Real:
     @classmethod
     def of(cls, images: Tensor, networks: Networks, batch_size: int, generator: torch.Generator) -> Real:
         """Encode images, `batch_size` at a time."""
+        require_finite("real images", pixels=images)
         parts = []
         for x in images.split(batch_size):
             z = networks.greybox.encode(x)
             parts.append((networks.autoencoder.encode(x).sample(generator), z, networks.greybox.decode(z)))
         codes, z, logits = (torch.cat(each) for each in zip(*parts, strict=True))
+        require_finite("real images", codes=codes, z=z, logits=logits)
         return cls(images, codes, z, logits)
 
     def __getitem__(self, places: Tensor) -> Real:
@@ -81,11 +83,12 @@ class Made:
     logits: Tensor
 
     @classmethod
-    def of(cls, codes: Tensor, networks: Networks) -> Made:
-        """Decode codes (B, k, N, 1, 1), and see what the network under study sees in the images."""
+    def of(cls, codes: Tensor, networks: Networks, what: str) -> Made:
+        """Decode codes (B, k, N, 1, 1) of what is made, and see what the network under study sees in the images."""
         images = networks.autoencoder.decode(codes.flatten(0, 1))
         z = networks.greybox.encode(images)
         logits = networks.greybox.decode(z)
+        require_finite(what, codes=codes.flatten(0, 1), pixels=images, z=z, logits=logits)
         return cls(*(each.unflatten(0, codes.shape[:2]) for each in (images, codes.flatten(0, 1), z, logits)))
 
     def repeated(self, n: int) -> Made:
@@ -99,6 +102,22 @@ class Made:
         if n_channels != 3:
             return self.images.new_empty(n_images, 0)
         return hue(self.images.flatten(0, 1))[0].unflatten(0, (n_images, k))
+
+
+def require_finite(what: str, **parts: Tensor) -> None:
+    """Refuse images of which something is not finite: means would pass over them, and classes be the first.
+
+    Args:
+        what: the images, for the message.
+        parts: what there is of each of them, (n, …).
+
+    >>> require_finite("samples", z=torch.tensor([[0.0, 1.0], [0.0, torch.nan]]))
+    Traceback (most recent call last):
+    ValueError: samples: 1 of 2 have z that are not finite
+    """
+    for name, values in parts.items():
+        if broken := int((~values.isfinite()).reshape(len(values), -1).any(dim=1).sum()):
+            raise ValueError(f"{what}: {broken} of {len(values)} have {name} that are not finite")
 
 
 def neighbours(real: Real) -> dict[str, Tensor]:
@@ -125,8 +144,8 @@ def references(real: Real, places: Tensor, others: Mapping[str, Tensor], network
         networks: to make images with.
     """
     batch, mean_code = real[places], real.codes.mean(dim=0)[None, None]
-    made = {"autoencoder": Made.of(batch.codes[:, None], networks)}
+    made = {"autoencoder": Made.of(batch.codes[:, None], networks, "reconstructions")}
     if networks.baseline is not None:
-        made["mlp"] = Made.of(networks.baseline(batch.z)[:, None], networks)
-    made["mean"] = Made.of(mean_code, networks).repeated(len(places))
+        made["mlp"] = Made.of(networks.baseline(batch.z)[:, None], networks, "the baseline's images")
+    made["mean"] = Made.of(mean_code, networks, "images of the mean code").repeated(len(places))
     return made | {name: real[other[places]].as_made() for name, other in others.items()}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from invariances.evaluation import faithfulness
+from invariances.flows import ConditionalTransformer
 from invariances.models import DiagonalGaussian
 
 SIGMA = 1e-4  # how sharply the flow knows the pixel that the network sees
@@ -155,8 +156,9 @@ def test_factors_are_explained_by_z_or_not(images):
     assert found["factor_seen_explained_by_z"] == pytest.approx(1, abs=1e-6)
     assert found["factor_rest_explained_by_z"] == pytest.approx(0, abs=0.05)
     assert "factor_1_explained_by_z" in faithfulness(Exact(), FirstPixel(), Pixels(), images[:9], factors=Split())
-    with pytest.raises(ValueError, match="wanted 2 names"):
-        faithfulness(Exact(), FirstPixel(), Pixels(), images, factors=Split(), factor_names=["seen"])
+    for names in (["seen"], ["seen", "seen"]):
+        with pytest.raises(ValueError, match="wanted 2 different names"):
+            faithfulness(Exact(), FirstPixel(), Pixels(), images, factors=Split(), factor_names=names)
 
 
 def test_intervals_hold_what_other_images_give(images):
@@ -229,3 +231,100 @@ def test_grey_images_have_no_hue():
 def test_one_image_is_refused(images):
     with pytest.raises(ValueError, match="at least 2"):
         faithfulness(Exact(), FirstPixel(), Pixels(), images[:1])
+
+
+@pytest.mark.parametrize("arguments", [{"n_samples": 1}, {"batch_size": 0}])
+def test_numbers_that_are_too_small(images, arguments):
+    with pytest.raises(ValueError, match=r"^(n_samples is 1; wanted 2|batch_size is 0; wanted 1) or more$"):
+        faithfulness(Exact(), FirstPixel(), Pixels(), images, **arguments)
+
+
+class Broken(Exact):
+    """A flow whose samples of the images with a positive first pixel are not finite."""
+
+    def sample(self, z, n, generator=None):
+        codes = super().sample(z, n, generator)
+        return torch.where(z[:, None, :1] > 0, torch.nan, codes)
+
+
+def test_what_is_not_finite_is_counted_and_refused(images):
+    for broken in (torch.nan, torch.inf):
+        some = images[:50].clone()
+        some[[3, 7, 40], 1] = broken
+        with pytest.raises(ValueError, match=r"^real images: 3 of 50 have pixels that are not finite$"):
+            faithfulness(Exact(), FirstPixel(), Pixels(), some)
+    n_broken = 4 * int((images[:50, 0] > 0).sum())
+    with pytest.raises(ValueError, match=f"^samples: {n_broken} of 200 have codes that are not finite$"):
+        faithfulness(Broken(), FirstPixel(), Pixels(), images[:50], n_samples=4)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("cinn", "real images: 20 of 20 have v that"),
+        ("greybox", "real images: 20 of 20 have logits that"),
+        ("autoencoder", "real images: 20 of 20 have codes that"),
+        ("baseline", "the baseline's images: 20 of 20 have codes that"),
+    ],
+)
+def test_a_network_that_gives_what_is_not_finite_is_found(images, network, message):
+    networks = {"cinn": Blind(), "greybox": FirstPixel(), "autoencoder": Pixels(), "baseline": Conditional()}
+    method = {"cinn": "forward", "greybox": "decode", "autoencoder": "encode", "baseline": "forward"}[network]
+    whole = getattr(networks[network], method)
+
+    def broken(*inputs):
+        found = whole(*inputs)
+        if isinstance(found, DiagonalGaussian):
+            return DiagonalGaussian(found.mean * torch.nan, found.logvar, deterministic=True)
+        return (found[0] * torch.nan, found[1]) if isinstance(found, tuple) else found * torch.nan
+
+    setattr(networks[network], method, broken)
+    with pytest.raises(ValueError, match=message):
+        faithfulness(**networks, images=images[:20])
+
+
+class Normed(Pixels):
+    """An autoencoder with batch statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def decode(self, code):
+        return self.norm(code)
+
+
+def states(*networks):
+    return [{name: value.clone() for name, value in network.state_dict().items()} for network in networks]
+
+
+def flow():
+    torch.manual_seed(0)
+    return ConditionalTransformer(
+        in_channels=3,
+        mid_channels=4,
+        hidden_depth=1,
+        n_flows=1,
+        conditioning_in_channels=2,
+        conditioning_spatial_size=1,
+    )
+
+
+def test_networks_in_training_mode_are_measured_as_if_they_were_not(images):
+    cinn, autoencoder, x = flow(), Normed(), images[:60]
+    cinn(x, FirstPixel().encode(x))  # sets ActNorm's start
+    before = states(cinn, autoencoder)
+    training = faithfulness(cinn.train(), FirstPixel(), autoencoder.train(), x)
+    assert all(module.training for network in (cinn, autoencoder) for module in network.modules())
+    torch.testing.assert_close(states(cinn, autoencoder), before, rtol=0, atol=0)
+    assert training == faithfulness(cinn.eval(), FirstPixel(), autoencoder.eval(), x)
+    assert not any(module.training for network in (cinn, autoencoder) for module in network.modules())
+
+
+def test_a_flow_that_was_never_trained_is_refused_and_stays_so(images):
+    cinn = flow()
+    before = states(cinn)
+    with pytest.raises(ValueError, match="is not initialised"):
+        faithfulness(cinn, FirstPixel(), Pixels(), images[:20])
+    torch.testing.assert_close(states(cinn), before, rtol=0, atol=0)
+    assert cinn.training
