@@ -1,12 +1,21 @@
 """What ends a command without a traceback: a mistake of the user, and a signal."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """A mistake the user can mend.
 
-    The message is one line: the file or key, what was found, what is wanted, what to do next.
+    The message is one line: the file or key, what was found, what is expected, what to do next.
+    """
+
+
+class InvalidInput(ValueError):
+    """What a function of this package refuses to work on: one line that says what was expected and what came.
+
+    Whoever starts a training tells it without a traceback. Errors of other code, out of memory among them, keep theirs.
     """
 
 
@@ -21,3 +30,16 @@ class Stopped(BaseException):
     def __init__(self, signum: int, state: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}{state}")
         self.exit_code = 128 + signum
+
+
+@contextmanager
+def named(section: str) -> Iterator[None]:
+    """Put the section's name before what a constructor refuses.
+
+    Raises:
+        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"{section}: {error}") from error

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 
 from invariances.data import FashionMNISTTrain
 from invariances.data.base import BatchedDataset, ImageSet, resize
-from invariances.data.cache import Pictures, PictureSet
+from invariances.data.cache import PictureFiles, PictureSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.loader import Loader
 from invariances.data.pictures import Square
@@ -82,7 +82,7 @@ def compare(title: str, ours: BatchedDataset, theirs: Dataset, target: int) -> N
     fast = max(per_second(lambda: map(ours.__getitems__, batches)) for _ in range(3))
     loader = DataLoader(theirs, BATCH_SIZE, shuffle=True)
     slow = max(per_second(lambda: loader) for _ in range(3))
-    print(f"{title:30} {fast:9,.0f}/s (wanted {target:,}), {fast / slow:.0f}× item by item ({slow:,.0f}/s)")
+    print(f"{title:30} {fast:9,.0f}/s (expected {target:,}), {fast / slow:.0f}× item by item ({slow:,.0f}/s)")
 
 
 def grey(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def compare_cached(n: int = 2_000) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (n, 11, 9, 3), dtype=np.uint8)
         for path, small in zip(paths, noise, strict=True):
             Image.fromarray(small).resize((178, 218)).save(path)
-        ours = PictureSet(Pictures("faces", paths, {}), Square(64, crop=160), "raise", seed=0, root=folder)
+        ours = PictureSet(PictureFiles("faces", paths, {}), Square(64, crop=160), "raise", seed=0, root=folder)
         theirs = ItemByItem(lambda i: Image.open(paths[i]).convert("RGB"), n, 64, crop=160)
         compare("cached, CelebA-like, 3×64×64", ours, theirs, 20_000)
 
@@ -123,7 +123,7 @@ def one_epoch(root: Path, n_workers: int) -> None:
     n = sum(len(batch["class"]) for batch in Loader(data, batch_size=25, shuffle=True, n_workers=n_workers))
     print(
         f"one epoch over FashionMNIST, {n_workers} workers, batch 25: {time.perf_counter() - opened:.2f} s "
-        f"for {n:,} images, after {opened - start:.2f} s to open it; wanted 3 s"
+        f"for {n:,} images, after {opened - start:.2f} s to open it; expected 3 s"
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from invariances.evaluation.frechet import FeatureStatistics, frechet_distance
+from invariances.evaluation.metrics.fid.frechet import FeatureStatistics, frechet_distance
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ import pytest
 
 from invariances import config as configs
 from invariances.cli import edflow
-from invariances.run import Run
+from invariances.training.run import Run
 from tests.data import stand_ins
 
 ROOT = Path(__file__).parents[1]
@@ -95,17 +95,17 @@ def data(tmp_path_factory):
     return root
 
 
-def at_work(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def full_precision(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("INVARIANCES_DATA", str(data))
     monkeypatch.setenv("TORCH_HOME", str(folder))  # no weights are there
-    monkeypatch.setattr("invariances.evaluation.fid.inception", no_weights)
+    monkeypatch.setattr("invariances.evaluation.metrics.fid.fid.inception", no_weights)
     if not Path("configs").exists():
         Path("configs").symlink_to(ROOT / "configs")
 
 
 def no_weights(*_):
-    from invariances.evaluation.inception import WeightsMissing
+    from invariances.evaluation.metrics.fid.inception import WeightsMissing
 
     raise WeightsMissing("no weights in this test")
 
@@ -130,7 +130,7 @@ def test_a_config_opens_with_what_it_is_and_the_command_that_launches_it(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=TITLES)
 def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, caplog):
     folder, workplace = small
-    at_work(folder, data, monkeypatch)
+    full_precision(folder, data, monkeypatch)
     workplace.launch(path)
     assert "is missing" not in caplog.text
     run = Run.open("logs/latest")
@@ -142,7 +142,7 @@ def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, ca
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:fid_|no weights in this test")
 def test_debug_runs_at_full_size_take_seconds(tmp_path, data, monkeypatch):
-    at_work(tmp_path, data, monkeypatch)
+    full_precision(tmp_path, data, monkeypatch)
     workplace = Workplace({})
     for path in CONFIGS:
         assert max(workplace.launch(path)) < 20, path

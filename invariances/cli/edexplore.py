@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import invariances.demo
 from invariances.config import locate, parse, read
 from invariances.config.building import class_and_arguments, locate_dataset
 from invariances.config.classes import mistakes, parameters
@@ -23,7 +24,7 @@ With --dataset, --NAME VALUE is an argument of the data set; with -b, --Section/
 the config. VALUE is YAML.
 """
 SPLITS = {"Train": "train", "Validation": "validation", "Test": "test"}
-PAGE = Path(__file__).parent / "explore" / "page.py"
+PAGE = Path(invariances.demo.__file__).parent / "data_browser.py"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +71,7 @@ def port(text: str) -> int:
     """
     number = int(text)
     if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is no port; 1 to 65535 is wanted")
+        raise argparse.ArgumentTypeError(f"{text} is no port; 1 to 65535 is expected")
     return number
 
 
@@ -87,7 +88,7 @@ def overrides(words: list[str]) -> dict[str, str]:
             raise UserError(f"{word}: stray word; see edexplore --help")
         text = value if equals else next(remaining, None)
         if text is None or text.startswith("--"):
-            raise UserError(f"{key}: has no value; {key} VALUE is wanted")
+            raise UserError(f"{key}: has no value; {key} VALUE is expected")
         found[key[2:]] = text
     return found
 
@@ -104,7 +105,7 @@ def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[st
     datasets = read(options.base, changes).get("datasets")
     if not isinstance(datasets, dict) or not datasets:
         raise UserError(
-            f"{' '.join(options.base)}: no data sets; `datasets: {{train: dotted.Class}}` is wanted"
+            f"{' '.join(options.base)}: no data sets; `datasets: {{train: dotted.Class}}` is expected"
         )
     parts = {split: class_and_arguments(spec) for split, spec in datasets.items()}
     return {split: {"class": path, **arguments} for split, (path, arguments) in parts.items()}

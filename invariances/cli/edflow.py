@@ -34,11 +34,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from invariances.config import KEYS, check, dump, nearest, read
+from invariances.config import KEYS, check, dump, read
 from invariances.errors import Stopped, UserError
+from invariances.utils.names import nearest
 
 if TYPE_CHECKING:
-    from invariances.run import Run
+    from invariances.training.run import Run
 
 log = logging.getLogger("invariances.edflow")
 
@@ -192,7 +193,7 @@ def _value_after(key: str, word: str | None) -> str:
     if flag:
         raise UserError(f"{key}: no such flag; did you mean {flag}? (an override of that name: {key}=VALUE)")
     if word is None or word in FLAGS or word.startswith("--"):
-        raise UserError(f"{key}: has no value; wanted {key} VALUE, or one of the flags in edflow --help")
+        raise UserError(f"{key}: has no value; expected {key} VALUE, or one of the flags in edflow --help")
     return word
 
 
@@ -218,33 +219,33 @@ def _start(options: argparse.Namespace) -> None:
         _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
 
 
-# Torch comes along with `invariances.run`; imported late, nobody waits for it to be told of a mistyped name.
+# Torch comes along with `invariances.training.run`; imported late, nobody waits for it to be told of a mistyped name.
 
 
 def _earlier(options: argparse.Namespace) -> "Run | None":
     """The run that -p names."""
     if options.project is None:
         return None
-    from invariances.run import Run
+    from invariances.training.run import Run
 
     return Run.find(options.project, debug=options.debug)
 
 
 def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The config with a file in place of each latest:EXPERIMENT, and sizes for factors that are to be measured."""
-    from invariances.run import resolve_checkpoints
+    from invariances.training.run import resolve_checkpoints
 
     config = resolve_checkpoints(config, debug=options.debug)
     if isinstance((config.get("Transformer") or {}).get("factor_config"), str):
-        from invariances.factors import settle_factors
+        from invariances.training.factor_config import resolve_factor_config
 
-        config = settle_factors(config, debug=options.debug)
+        config = resolve_factor_config(config, debug=options.debug)
     return config
 
 
 def _checkpoint(options: argparse.Namespace, earlier: "Run | None") -> Path | None:
     """The checkpoint to go on from or to evaluate."""
-    from invariances.run import resolve_checkpoint
+    from invariances.training.run import resolve_checkpoint
 
     if options.checkpoint is not None:
         return resolve_checkpoint(options.checkpoint, debug=options.debug)
@@ -268,7 +269,7 @@ def _stays(options: argparse.Namespace, earlier: "Run", checkpoint: Path | None)
 @contextmanager
 def _started(options: argparse.Namespace, config: dict[str, Any], place: "Run | None") -> Iterator["Run"]:
     """The run, new or in its place, with the config saved; taken back if the start fails before any work."""
-    from invariances.run import Run
+    from invariances.training.run import Run
 
     if JOINED in os.environ:
         yield Run.open(os.environ[JOINED])
@@ -292,7 +293,7 @@ def _started(options: argparse.Namespace, config: dict[str, Any], place: "Run | 
 def _work(
     options: argparse.Namespace, config: dict[str, Any], run: "Run", checkpoint: Path | None, restart: bool
 ) -> None:
-    from invariances import engine
+    from invariances.training import engine
 
     if options.train:
         engine.train(config, run, checkpoint, restart=restart, debug=options.debug)

@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from invariances.evaluation.report import write_report  # matplotlib takes a second; --help should not
-    from invariances.run import Run
+    from invariances.evaluation.report.page import write_report  # matplotlib takes a second; --help should not
+    from invariances.training.run import Run
 
     print(write_report([Run.find(run).path for run in options.runs], options.out))
 

@@ -25,14 +25,13 @@ from invariances.config.building import (
     build_named,
     iterator_arguments,
     learning_rate,
-    named,
     names_a_class,
     takes,
 )
 from invariances.config.checking import check
 from invariances.config.classes import locate
 from invariances.config.keys import KEYS
-from invariances.config.reading import dump, merge, nearest, parse, read, read_file
+from invariances.config.reading import dump, merge, parse, read, read_file
 
 __all__ = [
     "KEYS",
@@ -50,9 +49,7 @@ __all__ = [
     "learning_rate",
     "locate",
     "merge",
-    "named",
     "names_a_class",
-    "nearest",
     "parse",
     "read",
     "read_file",

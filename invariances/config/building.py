@@ -1,13 +1,13 @@
 """Objects from the sections of a config."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invariances.config.classes import cast, hint, locate, parameters
+from invariances.config.classes import cast, locate, parameters
 from invariances.config.keys import INTEGRATIONS, OBJECTS
-from invariances.errors import UserError
+from invariances.errors import UserError, named
+from invariances.utils.names import hint
 
 # What the class under a key has to be. A config may come from a stranger: without this, it could have any
 # class of any installed module called with arguments of its choice.
@@ -16,19 +16,6 @@ BASES = {
     "loss": "torch.nn.Module",
     "iterator": "pytorch_lightning.LightningModule",
 }
-
-
-@contextmanager
-def named(section: str) -> Iterator[None]:
-    """Put the section's name before what a constructor refuses.
-
-    Raises:
-        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
-    """
-    try:
-        yield
-    except (TypeError, ValueError, OSError) as error:
-        raise UserError(f"{section}: {error}") from error
 
 
 def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
@@ -98,7 +85,7 @@ def locate_dataset(path: Any, split: str) -> type:
     key = f"datasets/{split}"
     cls = locate(path, key)
     if not all(hasattr(cls, method) for method in ("__len__", "__getitem__")) or issubclass(cls, Mapping):
-        raise UserError(f"{key}: {path} is no data set; wanted a class with __len__ and __getitem__(index)")
+        raise UserError(f"{key}: {path} is no data set; expected a class with __len__ and __getitem__(index)")
     return cls
 
 

@@ -18,9 +18,10 @@ from invariances.config.building import (
     names_a_class,
     section_of,
 )
-from invariances.config.classes import describe, fits, hint, locate, mistakes, parameters, show
+from invariances.config.classes import describe, fits, locate, mistakes, parameters, show
 from invariances.config.keys import INTEGRATIONS, KEYS, OBJECTS, PAIRS, Key
 from invariances.errors import UserError
+from invariances.utils.names import hint
 
 # Arguments of Lightning's Trainer that a run sets itself, and what to write in their place.
 TRAINER_OURS = {
@@ -75,7 +76,7 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
 def _run_keys(config: Mapping[str, Any]) -> Iterator[str]:
     for name, key in KEYS.items():
         if name in config and not _allowed(config[name], key):
-            yield f"{name}: {show(config[name])}; wanted {_wanted(key)}"
+            yield f"{name}: {show(config[name])}; expected {_expected(key)}"
 
 
 def _mode(config: Mapping[str, Any], train: bool) -> Iterator[str]:
@@ -92,7 +93,7 @@ def _allowed(value: Any, key: Key) -> bool:
     return low and value <= key.at_most and value < LARGEST
 
 
-def _wanted(key: Key) -> str:
+def _expected(key: Key) -> str:
     bounds = [f"of at least {key.at_least}"] if key.at_least is not None else []
     bounds += [f"above {key.above}"] if key.above is not None else []
     bounds += [f"of at most {key.at_most}"] if math.isfinite(key.at_most) else []
@@ -123,7 +124,7 @@ def _datasets(config: Mapping[str, Any], train: bool) -> Iterator[str]:
         return  # `_run_keys` has said so
     for split in ("train", "validation") if train else ("validation",):
         if split not in splits:
-            yield f"datasets/{split}: missing; wanted the dotted class of a data set"
+            yield f"datasets/{split}: missing; expected the dotted class of a data set"
     for split, spec in splits.items():
         if split not in ("train", "validation"):
             yield f"datasets/{split}: unknown split{hint(split, ('train', 'validation'))}"
@@ -143,7 +144,7 @@ def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:
             arguments = class_and_arguments(spec)[1]
             yield from _bind(partial(locate_evaluation, name, spec), arguments, f"evaluation/{name}")
         else:
-            yield f"evaluation/{name}: {show(spec)}; wanted its arguments, such as {{}}, or null for off"
+            yield f"evaluation/{name}: {show(spec)}; expected its arguments, such as {{}}, or null for off"
 
 
 def _integrations(config: Mapping[str, Any]) -> Iterator[str]:
@@ -166,7 +167,7 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"trainer/{name}: is set by the run; write {TRAINER_OURS[name]} in its place"
     for name in NOT_ZERO:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
-            yield f"trainer/{name}: got {section[name]}; wanted more than 0"
+            yield f"trainer/{name}: got {section[name]}; expected more than 0"
     rest = {name: value for name, value in section.items() if name not in TRAINER_OURS}
     yield from _bind(partial(locate, "pytorch_lightning.Trainer", "trainer"), rest, "trainer")
 
@@ -176,7 +177,7 @@ def _iterator(config: Mapping[str, Any]) -> Iterator[str]:
     try:
         iterator = locate_part(config, "iterator")
     except UserError as error:
-        yield str(error) if "iterator" in config else "iterator: missing; wanted the class of a training task"
+        yield str(error) if "iterator" in config else "iterator: missing; expected the class of a training task"
         for name, section in OBJECTS.items():  # what they take does not depend on the iterator
             if section in config:
                 yield from PARTS[name](config, section)
@@ -229,7 +230,7 @@ def _greybox(config: Mapping[str, Any], name: str) -> Iterator[str]:
     """The arguments of `Greybox`; `checkpoint` in place of `model` where the network comes from a run."""
     section = config[name]
     if not isinstance(section, Mapping):
-        yield f"{name}: {show(section)}; wanted a mapping with model or checkpoint, and layer"
+        yield f"{name}: {show(section)}; expected a mapping with model or checkpoint, and layer"
         return
     arguments = {key: value for key, value in section.items() if key != "checkpoint"}
     if "checkpoint" in section:
@@ -246,7 +247,7 @@ def _first_stage(config: Mapping[str, Any], name: str) -> Iterator[str]:
     """A checkpoint of ours alone, or weights with `model` and `subconfig`, which say what they belong to."""
     section = config[name]
     if not isinstance(section, Mapping):
-        yield f"{name}: {show(section)}; wanted a mapping with checkpoint"
+        yield f"{name}: {show(section)}; expected a mapping with checkpoint"
         return
     for key in section:
         if key not in ("checkpoint", "model", "subconfig"):
@@ -254,7 +255,7 @@ def _first_stage(config: Mapping[str, Any], name: str) -> Iterator[str]:
     yield from _checkpoint(section, name)
     subconfig = section.get("subconfig", {})
     if not isinstance(subconfig, Mapping):
-        yield f"{name}/subconfig: {show(subconfig)}; wanted a mapping with Model"
+        yield f"{name}/subconfig: {show(subconfig)}; expected a mapping with Model"
     elif "model" in section:
         where = section_of(subconfig, "model")
         find = partial(locate_network, section["model"], f"{name}/model")
@@ -266,7 +267,7 @@ def _first_stage(config: Mapping[str, Any], name: str) -> Iterator[str]:
 def _checkpoint(section: Mapping[str, Any], name: str) -> Iterator[str]:
     if not isinstance(section.get("checkpoint"), str):
         found = show(section["checkpoint"]) if "checkpoint" in section else "missing"
-        yield f"{name}/checkpoint: {found}; wanted a path, or latest:EXPERIMENT"
+        yield f"{name}/checkpoint: {found}; expected a path, or latest:EXPERIMENT"
 
 
 PARTS = {

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from invariances.config.reading import nearest
+from invariances.config.aliases import ALIASES
 from invariances.errors import UserError
-from invariances.legacy import ALIASES
+from invariances.utils.names import hint, nearest
 
-_WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _EXACT = {int: (int,), float: (int, float), bool: (bool,), type(None): (type(None),)}
 _FRAMEWORK = ("torch", "pytorch_lightning", "lightning", "lightning_fabric")
 _FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with a decimal point"}
@@ -30,7 +30,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     Modules in the current folder are found too. Importing the module is all that happens.
 
     Args:
-        path: dotted path; names of the older projects resolve through `invariances.legacy.ALIASES`.
+        path: dotted path; names of the older projects resolve through `invariances.config.aliases.ALIASES`.
         key: where the path stands in the config, for messages.
         base: dotted path of the class that it has to be a kind of.
 
@@ -40,7 +40,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     """
     parts = path.split(".") if isinstance(path, str) else []
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise UserError(f"{key}: {path!r} is no dotted class path; wanted one such as package.module.Class")
+        raise UserError(f"{key}: {path!r} is no dotted class path; expected one such as package.module.Class")
     module_path, _, name = ALIASES.get(path, path).rpartition(".")
     module = _import(module_path, name, key)
     if not hasattr(module, name):
@@ -48,9 +48,9 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
         raise UserError(f"{key}: module {module_path} has no {name}{hint(name, classes)}")
     found = getattr(module, name)
     if not isinstance(found, type):
-        raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; wanted a class")
+        raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; expected a class")
     if base is not None and not issubclass(found, locate(base, key)):
-        raise UserError(f"{key}: {path} is not {_article(base)}; wanted a class that is one")
+        raise UserError(f"{key}: {path} is not {_article(base)}; expected a class that is one")
     return found
 
 
@@ -85,14 +85,6 @@ def _cause(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     return f"{message} ({frames[-1].filename}, line {frames[-1].lineno})"
-
-
-def hint(name: Any, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of a few."""
-    near = nearest(name, known)
-    if near:
-        return f"; did you mean {near}?"
-    return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= 12 else ""
 
 
 def _article(noun: str) -> str:
@@ -139,27 +131,27 @@ def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = (
         given: parameters that come from elsewhere, and may not stand in the section.
     """
     if not isinstance(arguments, Mapping):
-        yield f"{section}: {show(arguments)}; wanted a mapping, the arguments of {cls.__name__}"
+        yield f"{section}: {show(arguments)}; expected a mapping, the arguments of {cls.__name__}"
         return
     takes, anything = parameters(cls)
     prefix = f"{section}/" if section else ""
     free = {name: p for name, p in takes.items() if name not in given}
     for name, value in arguments.items():
         if name in free and not fits(value, free[name].annotation):
-            yield f"{prefix}{name}: {show(value)}; wanted {describe(free[name].annotation)}"
+            yield f"{prefix}{name}: {show(value)}; expected {describe(free[name].annotation)}"
         elif name not in free and (name in given or not anything):
             yield f"{prefix}{name}: unknown argument of {cls.__name__}{hint(name, free)}"
     for name, parameter in free.items():
         if parameter.default is parameter.empty and name not in arguments:
-            wanted = describe(parameter.annotation)
-            yield f"{prefix}{name}: missing; {cls.__name__} needs it" + (f", {wanted}" if wanted else "")
+            expected = describe(parameter.annotation)
+            yield f"{prefix}{name}: missing; {cls.__name__} needs it" + (f", {expected}" if expected else "")
 
 
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a value read from YAML is of the kind that an annotation asks for.
 
     A whole number is a number; true and false are no numbers; a list may fill a tuple; a network is named by
-    its checkpoint, or cut at a layer: `invariances.networks` builds it.
+    its checkpoint, or cut at a layer: `invariances.config.networks` builds it.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in (Any, inspect.Parameter.empty):
@@ -194,9 +186,9 @@ def cast(value: Any, annotation: Any) -> Any:
     options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     kinds = {get_origin(option) or option for option in options}
     conversions: list[tuple[type, Any]] = [(int, float), (list, tuple), (str, Path)]
-    for given, wanted in conversions:
-        if type(value) is given and wanted in kinds and given not in kinds:
-            return wanted(value)
+    for given, expected in conversions:
+        if type(value) is given and expected in kinds and given not in kinds:
+            return expected(value)
     return value
 
 
@@ -227,8 +219,8 @@ def describe(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     kind = origin or annotation
-    if not isinstance(kind, type) or kind in _WANTED:
-        return _WANTED.get(kind, str(kind))
+    if not isinstance(kind, type) or kind in _EXPECTED:
+        return _EXPECTED.get(kind, str(kind))
     if issubclass(kind, os.PathLike):
         return "a path"
     if _is_network(kind):

@@ -65,4 +65,4 @@ OBJECTS = {
 }
 
 # Loggers besides those that are always on, and their classes.
-INTEGRATIONS = {"wandb": "invariances.integrations.Wandb"}
+INTEGRATIONS = {"wandb": "invariances.training.loggers.wandb.Wandb"}

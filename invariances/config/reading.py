@@ -1,6 +1,5 @@
 """YAML files and overrides from the command line become one plain dict."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from invariances.config.keys import PAIRS
 from invariances.errors import UserError
+from invariances.utils.names import nearest
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _LOOSE = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "value")}
@@ -135,10 +135,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """
     config = parse(_text(Path(path)), str(path))
     if config is None:
-        raise UserError(f"{path}:1:1: the file is empty; wanted lines such as `batch_size: 25`")
+        raise UserError(f"{path}:1:1: the file is empty; expected lines such as `batch_size: 25`")
     if not isinstance(config, dict):
         kind = "a list" if isinstance(config, list) else f"the single value {config!r}"
-        raise UserError(f"{path}:1:1: holds {kind} at the top level; wanted lines such as `batch_size: 25`")
+        raise UserError(f"{path}:1:1: holds {kind} at the top level; expected lines such as `batch_size: 25`")
     return config
 
 
@@ -165,16 +165,6 @@ def _nearest_file(path: Path) -> str:
     return f"; did you mean {path.with_name(near)}?" if near else "; give the path of a YAML file"
 
 
-def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like `name`, if any is near: 1 is equal, 0 has no letter in common."""
-    exact = sorted(set(known))
-    folded = {other.lower(): other for other in exact}
-    if close := difflib.get_close_matches(str(name), exact, n=1, cutoff=cutoff):
-        return close[0]
-    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=cutoff)
-    return folded[close[0]] if close else None
-
-
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
 
@@ -193,7 +183,7 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
 def _override(path: str, text: str) -> dict[str, Any]:
     parts = path.split("/")
     if not all(parts):
-        raise UserError(f"--{path}: an empty name between the slashes; wanted --Section/key VALUE")
+        raise UserError(f"--{path}: an empty name between the slashes; expected --Section/key VALUE")
     value = parse(text, f"--{path}")
     for part in reversed(parts):
         value = {part: value}

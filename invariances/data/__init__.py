@@ -4,7 +4,7 @@ A data set is a class with plain arguments. Training sets draw noise, colours an
 from their seed; test sets never change. See `invariances.data.base` for what all have in common.
 """
 
-from invariances.data.animalfaces import (
+from invariances.data.sets.animalfaces import (
     AnimalFacesRestrictedTest,
     AnimalFacesRestrictedTrain,
     AnimalFacesSharedTest,
@@ -12,10 +12,10 @@ from invariances.data.animalfaces import (
     AnimalFacesTest,
     AnimalFacesTrain,
 )
-from invariances.data.biggan import BigGANSamplesTest, BigGANSamplesTrain
-from invariances.data.celeba import CelebATest, CelebATrain, FactorCelebATest, FactorCelebATrain
-from invariances.data.cifar import CIFAR10Test, CIFAR10Train
-from invariances.data.digits import (
+from invariances.data.sets.biggan import BigGANSamplesTest, BigGANSamplesTrain
+from invariances.data.sets.celeba import CelebATest, CelebATrain, FactorCelebATest, FactorCelebATrain
+from invariances.data.sets.cifar import CIFAR10Test, CIFAR10Train
+from invariances.data.sets.digits import (
     ColorfulDigitsPairsTest,
     ColorfulDigitsPairsTrain,
     ColorfulDigitsTest,
@@ -23,14 +23,14 @@ from invariances.data.digits import (
     DigitsTest,
     DigitsTrain,
 )
-from invariances.data.folder import Folder, LabelFolder
-from invariances.data.imagenet import (
+from invariances.data.sets.folder import Folder, LabelFolder
+from invariances.data.sets.imagenet import (
     ImageNetAnimalsTrain,
     ImageNetAnimalsValidation,
     ImageNetTrain,
     ImageNetValidation,
 )
-from invariances.data.mnist import (
+from invariances.data.sets.mnist import (
     ColorfulFashionMNISTTest,
     ColorfulFashionMNISTTrain,
     ColorfulMNISTTest,

@@ -19,26 +19,26 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from invariances.data.draws import Draws
-from invariances.data.mapped import MappedImages
+from invariances.data.memmap import MemmapImages
+from invariances.data.random_streams import RandomStreams
 
 Batch = dict[str, Tensor]
 Labels = dict[str, Tensor]  # each (N,), int64
 Bytes = UInt8[np.ndarray, "examples channels height width"]
-Images = Bytes | MappedImages
+Images = Bytes | MemmapImages
 
 _BLOCK = 2**19  # bytes that are worked on at a time, so that they stay in the processor's cache
 _FIXED_SEED = 0x7E57  # of sets that never change; other numbers than those of a training set
 
 
-def dequantise(
-    pixels: np.ndarray, draws: Draws, stream: str = "dequantisation"
+def dequantize(
+    pixels: np.ndarray, streams: RandomStreams, stream: str = "dequantisation"
 ) -> Float32[Tensor, "batch channels height width"]:
     """Bytes as numbers in [-1, 1): x = (pixels + u) / 128 − 1 with u ~ U[0, 1).
 
     Args:
         pixels: bytes, or numbers in [0, 255], (B, C, H, W).
-        draws: of these B examples.
+        streams: of these B examples.
         stream: name of this noise among the example's draws.
     """
     out = np.empty(pixels.shape, dtype=np.float32)
@@ -46,7 +46,7 @@ def dequantise(
     step = max(1, _BLOCK // (4 * n))
     for rows in (slice(start, start + step) for start in range(0, len(out), step)):
         block = out[rows]
-        np.add(draws[rows].noise(stream, n).reshape(block.shape), pixels[rows], out=block)
+        np.add(streams[rows].noise(stream, n).reshape(block.shape), pixels[rows], out=block)
         block *= np.float32(1 / 128)
         block -= 1
     return torch.from_numpy(out)
@@ -59,7 +59,7 @@ def require_size(size: int, name: str = "size") -> None:
         ValueError: it is below 1.
     """
     if size < 1:
-        raise ValueError(f"{name} is {size}; wanted to be 1 pixel or more")
+        raise ValueError(f"{name} is {size}; expected to be 1 pixel or more")
 
 
 def ten_classes(values: np.ndarray, source: str | Path) -> Labels:
@@ -70,7 +70,7 @@ def ten_classes(values: np.ndarray, source: str | Path) -> Labels:
     """
     others = values[~np.isin(values, np.arange(10))]
     if others.size:
-        raise ValueError(f"{source} has the class {others[0]}; 0 to 9 are wanted. Delete it to fetch it anew")
+        raise ValueError(f"{source} has the class {others[0]}; 0 to 9 are expected. Delete it to fetch it anew")
     return {"class": torch.from_numpy(values.astype(np.int64))}
 
 
@@ -137,10 +137,10 @@ class BatchedDataset(Dataset[Batch], ABC):
             raise IndexError(f"index {outside[0]} is outside {type(self).__name__} of {self._n} examples")
         index = index % max(self._n, 1)
         seed = _FIXED_SEED if self.seed is None else self.seed
-        return self.make(index, Draws(seed, self.epoch, index))
+        return self.make(index, RandomStreams(seed, self.epoch, index))
 
     @abstractmethod
-    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """The examples at `index`, as one dict of tensors with a leading dimension (B, …)."""
 
     def labels_at(self, index: Int64[np.ndarray, " batch"]) -> Batch:
@@ -164,6 +164,6 @@ class ImageSet(BatchedDataset):
         super().__init__(len(images), labels, seed)
         self.images = images
 
-    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """`image` and the labels."""
-        return {"image": dequantise(self.images[index], draws), **self.labels_at(index)}
+        return {"image": dequantize(self.images[index], streams), **self.labels_at(index)}

@@ -25,9 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from invariances.data.base import ImageSet, Labels
-from invariances.data.mapped import MappedImages
+from invariances.data.memmap import MemmapImages
 from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, load_picture
-from invariances.data.places import cache_root, locked, n_cpus, replacing
+from invariances.utils.files import atomic_write, cache_root, locked, n_cpus
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _VERSION = 2  # of the meaning of the bytes
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureFiles:
     """The pictures of a data set, yet to be decoded.
 
     Args:
@@ -57,7 +57,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def take(self, rows: Int64[np.ndarray, " kept"]) -> "Pictures":
+    def take(self, rows: Int64[np.ndarray, " kept"]) -> "PictureFiles":
         """Those at `rows`."""
         return replace(
             self,
@@ -102,7 +102,7 @@ class PictureSet(ImageSet):
     """
 
     def __init__(
-        self, pictures: Pictures, square: Square, on_error: OnError, seed: int | None, root: str | Path | None
+        self, pictures: PictureFiles, square: Square, on_error: OnError, seed: int | None, root: str | Path | None
     ) -> None:
         images, kept, self.skipped = cached(pictures, square, on_error, root)
         self.files = kept.paths
@@ -110,8 +110,8 @@ class PictureSet(ImageSet):
 
 
 def cached(
-    pictures: Pictures, square: Square, on_error: OnError = "raise", root: str | Path | None = None
-) -> tuple[MappedImages, Pictures, list[str]]:
+    pictures: PictureFiles, square: Square, on_error: OnError = "raise", root: str | Path | None = None
+) -> tuple[MemmapImages, PictureFiles, list[str]]:
     """Images of those pictures that can be read, these pictures, and what is wrong with the others.
 
     Raises:
@@ -119,7 +119,7 @@ def cached(
         BrokenPicture: see `PictureSet`.
     """
     if on_error not in ("raise", "skip"):
-        raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is wanted')
+        raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is expected')
     folder = cache_root(root) / f"{pictures.name}-{square.size}-{_key(pictures, square)}"
     if _is_whole(folder):
         _try_unread(folder, pictures, square)
@@ -131,14 +131,14 @@ def cached(
     reasons = index["broken"] | index["unread"]
     broken = {row: reasons[str(row)] for row in sorted(map(int, reasons))}
     _report(pictures, broken, on_error, folder)
-    images = MappedImages(folder / "images.u8", tuple(index["shape"]))
+    images = MemmapImages(folder / "images.u8", tuple(index["shape"]))
     if not broken:
         return images, pictures, []
     rows = np.setdiff1d(np.arange(len(pictures)), list(broken))
     return replace(images, rows=rows), pictures.take(rows), list(broken.values())
 
 
-def _report(pictures: Pictures, broken: dict[int, str], on_error: OnError, folder: Path) -> None:
+def _report(pictures: PictureFiles, broken: dict[int, str], on_error: OnError, folder: Path) -> None:
     """Tell of broken files once, by full path."""
     if not broken:
         return
@@ -150,7 +150,7 @@ def _report(pictures: Pictures, broken: dict[int, str], on_error: OnError, folde
     logger.warning("%s. They are left out", message)
 
 
-def _key(pictures: Pictures, square: Square) -> str:
+def _key(pictures: PictureFiles, square: Square) -> str:
     """A name for everything that the bytes depend on."""
     digest = hashlib.sha256(f"{_VERSION} {square}".encode())
     for path in pictures.paths:
@@ -176,7 +176,7 @@ def _is_whole(folder: Path) -> bool:
     return images.stat().st_size == math.prod(_read_index(folder)["shape"])
 
 
-def _build(folder: Path, pictures: Pictures, square: Square) -> None:
+def _build(folder: Path, pictures: PictureFiles, square: Square) -> None:
     """Decode all pictures in several processes, going on behind the chunks that are there."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (len(pictures), 3, square.size, square.size)
@@ -195,7 +195,7 @@ def _build(folder: Path, pictures: Pictures, square: Square) -> None:
     _write_index(folder, index)
 
 
-def _try_unread(folder: Path, pictures: Pictures, square: Square) -> None:
+def _try_unread(folder: Path, pictures: PictureFiles, square: Square) -> None:
     """Fill in what the system gives out now and did not before."""
     index = _read_index(folder)
     if index["unread"]:
@@ -209,7 +209,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _write_index(folder: Path, index: dict[str, Any]) -> None:
-    with replacing(folder / "index.json") as file:
+    with atomic_write(folder / "index.json") as file:
         file.write_text(json.dumps(index, indent=1))
 
 
@@ -222,7 +222,7 @@ def _require_space(folder: Path, n_bytes: int) -> None:
         )
 
 
-def _decoded(pictures: Pictures, square: Square, n_done: int) -> Iterator[Tensor]:
+def _decoded(pictures: PictureFiles, square: Square, n_done: int) -> Iterator[Tensor]:
     """Chunks of bytes in order, behind the first n_done."""
     chunks = _Chunks(pictures, square)
     n_left = len(chunks) - n_done
@@ -239,7 +239,7 @@ def _decoded(pictures: Pictures, square: Square, n_done: int) -> Iterator[Tensor
 class _Chunks(Dataset):
     """Runs of consecutive pictures, decoded; a broken one stays all zeros."""
 
-    def __init__(self, pictures: Pictures, square: Square) -> None:
+    def __init__(self, pictures: PictureFiles, square: Square) -> None:
         self.pictures, self.square = pictures, square
 
     def __len__(self) -> int:
@@ -259,7 +259,7 @@ def _black(images: np.ndarray) -> list[int]:
     return [row for row, image in enumerate(images) if not image.any()]
 
 
-def _attempt(images: Path, index: dict[str, Any], rows: Iterable[int], pictures: Pictures, square: Square) -> None:
+def _attempt(images: Path, index: dict[str, Any], rows: Iterable[int], pictures: PictureFiles, square: Square) -> None:
     """Decode rows once more into their file, and let the index state row -> reason of those that failed.
 
     What is broken stays so; what the system did not give out is `unread`, and tried again by every run.

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from invariances.data.base import Batch, BatchedDataset, Bytes, ImageSet, Labels, dequantise
-from invariances.data.draws import Draws
-from invariances.data.partners import Partners
+from invariances.data.base import Batch, BatchedDataset, Bytes, ImageSet, Labels, dequantize
+from invariances.data.pair_sampler import PairSampler
+from invariances.data.random_streams import RandomStreams
 
 
 def hue_to_rgb(hue: Float[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3"]:
@@ -35,22 +35,22 @@ class HueImages(ImageSet):
         seed: of hue and noise; `None` fixes them.
     """
 
-    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """`image`, `hue` and the labels."""
-        hue = 2 * math.pi * draws.uniform("hue", 1)[:, 0]
+        hue = 2 * math.pi * streams.uniform("hue", 1)[:, 0]
         rgb = hue_to_rgb(hue).astype(np.float32)[:, :, None, None]
         return {
-            "image": dequantise(self.images[index] * rgb, draws),
+            "image": dequantize(self.images[index] * rgb, streams),
             "hue": torch.from_numpy(hue).float(),
             **self.labels_at(index),
         }
 
 
 def colorize(
-    images: Bytes, color: Float[np.ndarray, "batch 3"], draws: Draws, stream: str
+    images: Bytes, color: Float[np.ndarray, "batch 3"], streams: RandomStreams, stream: str
 ) -> Float32[Tensor, "batch 3 height width"]:
     """Dequantised grey images in [-1, 1) times one factor in [0, 1) for each channel."""
-    grey = dequantise(images, draws, stream)
+    grey = dequantize(images, streams, stream)
     return grey * torch.from_numpy(color).float()[:, :, None, None]
 
 
@@ -60,10 +60,10 @@ class ColorfulImages(ImageSet):
     An example has `image` (3, H, W), float32 in (-1, 1), and every label.
     """
 
-    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """`image` and the labels."""
-        color = draws.uniform("color", 3)
-        image = colorize(self.images[index], color, draws, "dequantisation")
+        color = streams.uniform("color", 3)
+        image = colorize(self.images[index], color, streams, "dequantisation")
         return {"image": image, **self.labels_at(index)}
 
 
@@ -89,19 +89,20 @@ class ColorfulPairs(BatchedDataset):
     def __init__(self, images: Bytes, labels: Labels, seed: int | None) -> None:
         super().__init__(len(images), labels, seed)
         self.images = images
-        self._partners = Partners(labels["class"], "class")
-        self._partners.require_others()
+        self._pair_sampler = PairSampler(labels["class"], "class")
+        self._pair_sampler.require_others()
 
-    def make(self, index: Int64[np.ndarray, " batch"], draws: Draws) -> Batch:
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """`factor`, both examples and their classes."""
-        factor = draws.below("factor", 2)
-        partner = np.where(factor == 0, self._partners.same(index, draws), self._partners.other(index, draws))
-        color1 = draws.uniform("color1", 3)
-        color2 = np.where(factor[:, None] == 0, draws.uniform("color2", 3), color1)
+        factor = streams.below("factor", 2)
+        same, other = self._pair_sampler.same(index, streams), self._pair_sampler.other(index, streams)
+        partner = np.where(factor == 0, same, other)
+        color1 = streams.uniform("color1", 3)
+        color2 = np.where(factor[:, None] == 0, streams.uniform("color2", 3), color1)
         return {
             "factor": torch.from_numpy(factor),
-            "example1": colorize(self.images[index], color1, draws, "dequantisation1"),
-            "example2": colorize(self.images[partner], color2, draws, "dequantisation2"),
+            "example1": colorize(self.images[index], color1, streams, "dequantisation1"),
+            "example2": colorize(self.images[partner], color2, streams, "dequantisation2"),
             "class1": self.labels["class"][torch.from_numpy(index)],
             "class2": self.labels["class"][torch.from_numpy(partner)],
         }

@@ -75,7 +75,7 @@ class Loader(DataLoader):
         self, dataset: Any, batch_size: int, seed: int = 0, shuffle: bool = False, n_workers: int = 0
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError(f"{type(dataset).__name__} has 0 examples; at least 1 is wanted")
+            raise ValueError(f"{type(dataset).__name__} has 0 examples; at least 1 is expected")
         sampler = BatchSampler(len(dataset), batch_size, seed, shuffle)
         super().__init__(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=n_workers)  # type: ignore
         self.epoch = -1  # no pass has begun

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
 from invariances.data.base import require_size
-from invariances.data.places import require_file
+from invariances.utils.files import require_file
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 

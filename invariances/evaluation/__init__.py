@@ -1,17 +1,17 @@
 """What is measured and drawn after each epoch and by `edflow -p`."""
 
 from invariances.evaluation.base import Evaluation, evaluate, first_examples
-from invariances.evaluation.dimensions import estimate_dimensions
-from invariances.evaluation.drawing import Drawing
-from invariances.evaluation.factor_sizes import FactorSizes
-from invariances.evaluation.faithfulness import Faithfulness, faithfulness
-from invariances.evaluation.fid import FID
-from invariances.evaluation.frechet import frechet_distance
-from invariances.evaluation.grid import Grid
-from invariances.evaluation.interpolations import Interpolations
-from invariances.evaluation.response import Response
-from invariances.evaluation.swaps import Swaps
-from invariances.evaluation.walks import Walks
+from invariances.evaluation.metrics.dimensions import estimate_dimensions
+from invariances.evaluation.metrics.factor_sizes import FactorSizes
+from invariances.evaluation.metrics.faithfulness import Faithfulness, faithfulness
+from invariances.evaluation.metrics.fid.fid import FID
+from invariances.evaluation.metrics.fid.frechet import frechet_distance
+from invariances.evaluation.metrics.response import Response
+from invariances.evaluation.metrics.swaps import Swaps
+from invariances.evaluation.pictures.base import Drawing
+from invariances.evaluation.pictures.grid import Grid
+from invariances.evaluation.pictures.interpolations import Interpolations
+from invariances.evaluation.pictures.walks import Walks
 
 EVALUATIONS = {
     "factor_sizes": FactorSizes,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from invariances.data.pairs import unpaired
-from invariances.data.places import replacing
+from invariances.data.unpairing import unpaired
+from invariances.utils.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def evaluate(
         "metrics": {**(losses or {}), **metrics},
         "missing": missing,
     }
-    with replacing(folder / "metrics.json") as part:
+    with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
     return metrics
 

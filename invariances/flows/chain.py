@@ -5,11 +5,11 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from invariances.flows.activation import InvertibleLeakyReLU
-from invariances.flows.actnorm import ActNorm
-from invariances.flows.bijection import Bijection
-from invariances.flows.coupling import DoubleCoupling
-from invariances.flows.permutation import Permutation
+from invariances.flows.layers.activation import InvertibleLeakyReLU
+from invariances.flows.layers.actnorm import ActNorm
+from invariances.flows.layers.base import Bijection
+from invariances.flows.layers.coupling import DoubleCoupling
+from invariances.flows.layers.permutation import Permutation
 
 Activation = Literal["none", "lrelu"]
 
@@ -18,7 +18,7 @@ class Chain(nn.Sequential, Bijection):
     """Bijections one after another; their log-determinants add up.
 
     >>> import torch
-    >>> from invariances.flows.permutation import Permutation
+    >>> from invariances.flows.layers.permutation import Permutation
     >>> chain = Chain(Permutation(4), Permutation(4))
     >>> x = torch.rand(2, 4)
     >>> y, logdet = chain(x)
@@ -64,7 +64,7 @@ def flow_block(
     if activation == "lrelu":
         layers["activation"] = InvertibleLeakyReLU()
     elif activation != "none":
-        raise ValueError(f"activation is {activation!r}; wanted none or lrelu")
+        raise ValueError(f"activation is {activation!r}; expected none or lrelu")
     layers["coupling"] = DoubleCoupling(channels, hidden_dim, hidden_depth, embedding_channels)
     layers["permutation"] = Permutation(channels)
     return Chain(OrderedDict(layers))

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import adopt
 from invariances.flows.chain import Activation, Chain, flow_block
 from invariances.flows.embedder import ConvolutionalEmbedder, DenseEmbedder
+from invariances.flows.layers.actnorm import register_actnorms
 from invariances.flows.released import CONDITIONAL, load_released
-from invariances.flows.vectors import at_work, check_vectors, from_rows, normal, precision, require, to_rows
+from invariances.flows.vectors import check_vectors, from_rows, full_precision, normal, precision, require, to_rows
 
 Codes = Float[Tensor, "batch channels *ones"]
 LogDeterminant = Float[Tensor, " batch"]
@@ -81,7 +81,7 @@ class ConditionalTransformer(nn.Module):
             conditioning_depth=(conditioning_depth, 2),
         )
         if conditioning_option != "none":
-            raise ValueError(f"conditioning_option is {conditioning_option!r}; wanted none")
+            raise ValueError(f"conditioning_option is {conditioning_option!r}; expected none")
         self.in_channels = in_channels
         self.condition = (conditioning_in_channels, conditioning_spatial_size)
         self.embedder = _embedder(*self.condition, in_channels, embedder_down, conditioning_depth)
@@ -91,19 +91,19 @@ class ConditionalTransformer(nn.Module):
                 for _ in range(n_flows)
             )
         )
-        adopt(self)
+        register_actnorms(self)
 
     def forward(
         self, code: Codes, z: Tensor | None = None, *, embedding: Tensor | None = None
     ) -> tuple[Codes, LogDeterminant]:
         """Map codes to invariances v; also gives log|det ∂v/∂z̄|."""
-        with at_work(self, code.device):
+        with full_precision(self, code.device):
             v, logdet = self.flow(*self._rows(code, z, embedding))
         return from_rows(v, code.shape), logdet
 
     def inverse(self, v: Codes, z: Tensor | None = None, *, embedding: Tensor | None = None) -> Codes:
         """Map invariances to codes."""
-        with at_work(self, v.device):
+        with full_precision(self, v.device):
             return from_rows(self.flow.inverse(*self._rows(v, z, embedding)), v.shape)
 
     def sample(
@@ -111,7 +111,7 @@ class ConditionalTransformer(nn.Module):
     ) -> Float[Tensor, "batch {n} channels 1 1"]:
         """Draw n codes for each representation, with v ~ N(0, 1): one embedding, one batch."""
         require(n=(n, 1))
-        with at_work(self, z.device):
+        with full_precision(self, z.device):
             embedding = self.embed(z).repeat_interleave(n, dim=0)
             codes = self.inverse(normal(embedding.shape, generator, embedding), embedding=embedding)
         return codes.unflatten(0, (len(z), n))
@@ -119,7 +119,7 @@ class ConditionalTransformer(nn.Module):
     def embed(self, z: Tensor) -> Float[Tensor, "batch channels 1 1"]:
         """The embedding of representations, to be used in place of them."""
         z = self._checked(z, len(z)).to(precision(self))
-        with at_work(self, z.device):
+        with full_precision(self, z.device):
             return self.embedder(z)[:, :, None, None]
 
     def load_released(self, state_dict: Mapping[str, Tensor]) -> None:
@@ -137,7 +137,7 @@ class ConditionalTransformer(nn.Module):
             embedding = self.embed(self._checked(z, len(x)))
         elif z is not None or embedding.shape != (len(x), self.in_channels, 1, 1):
             raise ValueError(
-                f"the embedding has shape {tuple(embedding.shape)}; wanted "
+                f"the embedding has shape {tuple(embedding.shape)}; expected "
                 f"{(len(x), self.in_channels, 1, 1)}, and no condition z beside it"
             )
         return to_rows(x, precision(self)), to_rows(embedding, precision(self))
@@ -148,9 +148,9 @@ class ConditionalTransformer(nn.Module):
         shapes = [(batch, channels, size, size)] + [(batch, channels)] * (size == 1)
         if z is None or not z.is_floating_point() or tuple(z.shape) not in shapes:
             found = "missing" if z is None else f"{z.dtype} of shape {tuple(z.shape)}"
-            wanted = " or ".join(map(str, shapes))
+            expected = " or ".join(map(str, shapes))
             raise ValueError(
-                f"the condition is {found}; wanted floating point {wanted}: a row for each code, "
+                f"the condition is {found}; expected floating point {expected}: a row for each code, "
                 f"conditioning_in_channels {channels}, conditioning_spatial_size {size}"
             )
         return z
@@ -165,7 +165,7 @@ def _embedder(
     most = size.bit_length() - 1
     if n_down is None or not 0 <= n_down <= most:
         raise ValueError(
-            f"embedder_down is {n_down}; wanted 0 to {most} halvings of the grid, since "
+            f"embedder_down is {n_down}; expected 0 to {most} halvings of the grid, since "
             f"conditioning_spatial_size is {size}"
         )
     return ConvolutionalEmbedder(channels, size, n_down, out_channels)

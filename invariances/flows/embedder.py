@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import ActNormLayer
+from invariances.flows.layers.actnorm import ActNormLayer
 
 
 class DenseEmbedder(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import supply_marks
+from invariances.flows.layers.actnorm import fill_missing_initialized
 
 Names = tuple[tuple[str, str], ...]  # patterns of our names, and what stands in their place in the file
 VECTOR: Names = (
@@ -55,7 +55,7 @@ def as_released(state: Mapping[str, Tensor], names: Names) -> Iterator[tuple[str
 def load_released(module: nn.Module, weights: Mapping[str, Tensor], names: Names) -> None:
     """Give a flow the weights of a released checkpoint, every one of them or none.
 
-    Marks of ActNorms may be absent, see `supply_marks`.
+    Marks of ActNorms may be absent, see `fill_missing_initialized`.
 
     Args:
         module: the flow.
@@ -67,7 +67,7 @@ def load_released(module: nn.Module, weights: Mapping[str, Tensor], names: Names
     """
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     views = dict(as_released(state, names))
-    weights = supply_marks(weights, [name for name in views if name.endswith(".initialized")])
+    weights = fill_missing_initialized(weights, [name for name in views if name.endswith(".initialized")])
     _check(views, weights, type(module).__name__)
     for name, view in views.items():
         view.copy_(weights[name])

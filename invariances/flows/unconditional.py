@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import adopt
 from invariances.flows.chain import Chain, flow_block
+from invariances.flows.layers.actnorm import register_actnorms
 from invariances.flows.released import VECTOR, load_released
-from invariances.flows.vectors import at_work, check_vectors, from_rows, normal, precision, require, to_rows
+from invariances.flows.vectors import check_vectors, from_rows, full_precision, normal, precision, require, to_rows
 
 Vectors = Float[Tensor, "batch channels *grid"]
 Factors = Float[Tensor, "batch _channels *grid"]
@@ -57,19 +57,19 @@ class VectorTransformer(nn.Module):
         )
         self.in_channel = in_channel
         self.flow = Chain(*(flow_block(in_channel, hidden_dim, hidden_depth) for _ in range(n_flow)))
-        adopt(self)
+        register_actnorms(self)
 
     def forward(self, x: Vectors) -> tuple[Vectors, LogDeterminant]:
         """Map codes to z; also gives log|det ∂z/∂x|."""
         check_vectors(x, self.in_channel, "in_channel", maps=True)
-        with at_work(self, x.device):
+        with full_precision(self, x.device):
             z, logdet = self.flow(to_rows(x, precision(self)))
         return from_rows(z, x.shape), logdet.view(len(x), -1).sum(1)
 
     def inverse(self, z: Vectors) -> Vectors:
         """Map z to codes."""
         check_vectors(z, self.in_channel, "in_channel", maps=True)
-        with at_work(self, z.device):
+        with full_precision(self, z.device):
             return from_rows(self.flow.inverse(to_rows(z, precision(self))), z.shape)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} channels 1 1"]:
@@ -124,7 +124,7 @@ class FactorTransformer(nn.Module):
         require(n_factors=(n_factors, 1))
         self.flow = VectorTransformer(in_channel, n_flow, hidden_depth, hidden_dim)
         self.sizes = _factor_sizes(in_channel, n_factors, factor_config)
-        adopt(self)
+        register_actnorms(self)
 
     def forward(self, x: Vectors) -> tuple[list[Factors], LogDeterminant]:
         """Map codes to their factors; also gives log|det ∂e/∂x|."""
@@ -135,7 +135,7 @@ class FactorTransformer(nn.Module):
         """Map factors to codes."""
         got = [e.shape[1] for e in factors]
         if got != self.sizes:
-            raise ValueError(f"the factors have {got} channels; wanted {self.sizes}")
+            raise ValueError(f"the factors have {got} channels; expected {self.sizes}")
         return self.flow.inverse(torch.cat(list(factors), dim=1))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} channels 1 1"]:
@@ -160,13 +160,13 @@ def _factor_sizes(in_channel: int, n_factors: int, config: Sequence[int] | None)
     if config is None:
         sizes = [len(channels) for channels in torch.arange(in_channel).chunk(n_factors)]
     elif isinstance(config, str) or not all(type(size) is int for size in config):
-        raise TypeError(f"factor_config is {config!r}; wanted {n_factors} integers with sum {in_channel}")
+        raise TypeError(f"factor_config is {config!r}; expected {n_factors} integers with sum {in_channel}")
     else:
         sizes = list(config)
     if len(sizes) != n_factors or sum(sizes) != in_channel or min(sizes) < 1:
         source = "factor_config is" if config is not None else "without factor_config the sizes would be"
         raise ValueError(
-            f"{source} {sizes}, {len(sizes)} sizes with sum {sum(sizes)}; wanted {n_factors} (n_factors) of "
+            f"{source} {sizes}, {len(sizes)} sizes with sum {sum(sizes)}; expected {n_factors} (n_factors) of "
             f"1 or more with sum {in_channel} (in_channel)"
         )
     return sizes

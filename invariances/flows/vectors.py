@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import all_or_none
+from invariances.flows.layers.actnorm import restored_on_failure
 
 PRECISIONS = (torch.float32, torch.float64)
 
@@ -19,11 +19,11 @@ def require(**limits: tuple[int, int]) -> None:
 
     >>> require(n_flow=(0, 1))
     Traceback (most recent call last):
-    ValueError: n_flow is 0; wanted 1 or more
+    ValueError: n_flow is 0; expected 1 or more
     """
     for name, (value, least) in limits.items():
         if value < least:
-            raise ValueError(f"{name} is {value}; wanted {least} or more")
+            raise ValueError(f"{name} is {value}; expected {least} or more")
 
 
 def check_vectors(x: Tensor, channels: int, key: str, maps: bool = False) -> None:
@@ -34,7 +34,7 @@ def check_vectors(x: Tensor, channels: int, key: str, maps: bool = False) -> Non
     fits = x.is_floating_point() and x.ndim >= 2 and x.shape[1] == channels
     if not fits or not (maps or x.shape[2:].numel() == 1):
         raise ValueError(
-            f"vectors are {x.dtype} of shape {tuple(x.shape)}; wanted floating point (B, {channels}, 1, 1) "
+            f"vectors are {x.dtype} of shape {tuple(x.shape)}; expected floating point (B, {channels}, 1, 1) "
             f"or (B, {channels}), since {key} is {channels}"
         )
 
@@ -55,9 +55,9 @@ def precision(flow: nn.Module) -> torch.dtype:
 
 
 @contextmanager
-def at_work(flow: nn.Module, device: torch.device) -> Iterator[None]:
+def full_precision(flow: nn.Module, device: torch.device) -> Iterator[None]:
     """Compute in full precision also under autocast; a failed first batch leaves no ActNorm initialised."""
-    with all_or_none(flow), torch.autocast(device.type, enabled=False):
+    with restored_on_failure(flow), torch.autocast(device.type, enabled=False):
         yield
 
 

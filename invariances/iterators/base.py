@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from invariances.data.pairs import unpaired
+from invariances.data.unpairing import unpaired
 from invariances.errors import UserError
 
 

@@ -41,7 +41,7 @@ class DIINIterator(IINIterator):
     ) -> None:
         super().__init__(model, first_stage, learning_rate, num_steps, decay_start, seed)
         if not 0 <= rho < 1:
-            raise ValueError(f"rho is {rho}; wanted a correlation of at least 0 and below 1")
+            raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")
         self.rho = rho
         self.factor_names = _names(factor_names, len(model.sizes))
 
@@ -75,8 +75,10 @@ class DIINIterator(IINIterator):
 def _names(given: Sequence[str] | None, n_factors: int) -> tuple[str, ...]:
     names = tuple(given) if given is not None else (*map(str, range(n_factors - 1)), "residual")
     if not len(names) == len(set(names)) == n_factors:
-        wanted = f"{n_factors} different names, that of the residual last"
-        raise ValueError(f"factor_names is {list(names)}; wanted {wanted}")
+        expected = f"{n_factors} different names, that of the residual last"
+        raise ValueError(f"factor_names is {list(names)}; expected {expected}")
     if any("/" in name for name in names):
-        raise ValueError(f"factor_names is {list(names)}; wanted names without /, since pictures are named after them")
+        raise ValueError(
+            f"factor_names is {list(names)}; expected names without /, since pictures are named after them"
+        )
     return names

@@ -42,7 +42,7 @@ class PatchDiscriminator(nn.Module):
         for scale, (before, after) in enumerate(pairwise(channels), start=1):
             layers += _block(before, after, 2 if scale < num_layers else 1, batch_norm=not spectral_norm)
         layers.append(nn.Conv2d(channels[-1], 1, 4, padding=1))
-        self.main = nn.Sequential(*layers).apply(_initialise)
+        self.main = nn.Sequential(*layers).apply(_initialize)
         if spectral_norm:
             self.main.apply(_normalise_spectrally)
 
@@ -73,7 +73,7 @@ def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool) -
     return [convolution, *norm, nn.LeakyReLU(0.2, inplace=True)]
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Draw weights from N(0, 0.02), batch normalisation's scales from N(1, 0.02); set biases to 0."""
     if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 0.0 if isinstance(module, nn.Conv2d) else 1.0, 0.02)

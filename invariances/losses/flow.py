@@ -75,11 +75,11 @@ def _shared(factor: Tensor | int, n_factors: int, like: Tensor) -> Tensor:
     factor = torch.as_tensor(factor, device=like.device)
     if factor.is_floating_point() or factor.shape not in ((), like.shape):
         raise ValueError(
-            f"factor is {factor.dtype} of shape {tuple(factor.shape)}; wanted integers ({len(like)},)"
+            f"factor is {factor.dtype} of shape {tuple(factor.shape)}; expected integers ({len(like)},)"
         )
     if (factor.abs() >= n_factors).any():
         raise ValueError(
-            f"factor holds {factor.min()} to {factor.max()}; wanted {1 - n_factors} to {n_factors - 1}, "
+            f"factor holds {factor.min()} to {factor.max()}; expected {1 - n_factors} to {n_factors - 1}, "
             f"since there are {n_factors} factors"
         )
     factor, k = factor.expand(len(like))[:, None], torch.arange(n_factors, device=like.device)
@@ -91,4 +91,4 @@ def _check(factors1: Sequence[Tensor], factors2: Sequence[Tensor], rho: float) -
     if shapes1 != shapes2:
         raise ValueError(f"the factors of a pair must have the same shapes; got {shapes1} and {shapes2}")
     if not 0 <= rho < 1:
-        raise ValueError(f"rho is {rho}; wanted a correlation of at least 0 and below 1")
+        raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")

@@ -103,7 +103,7 @@ class FeatureDistance(nn.Module):
             self.network(image)
         if missing := [name for name in self.layers if name not in seen]:
             raise ValueError(f"layers {missing} are never called by {type(self.network).__name__}")
-        return [_normalise(seen[name]) for name in self.layers]
+        return [_normalize(seen[name]) for name in self.layers]
 
 
 def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Module:
@@ -160,7 +160,7 @@ def _keep(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any],
     return hook
 
 
-def _normalise(features: Tensor) -> Tensor:
+def _normalize(features: Tensor) -> Tensor:
     """Divide by the norm over the channels, at each position: (B, C, …) -> (B, C, positions)."""
     features = features.reshape(*features.shape[:2], -1)
     return features / (features.square().sum(1, keepdim=True) + 1e-8).sqrt()

@@ -2,12 +2,12 @@
 
 from invariances.models.autoencoder import Autoencoder
 from invariances.models.classifier import Classifier, DigitClassifier
-from invariances.models.cutting import Layer
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
+from invariances.models.layers import Layer
 from invariances.models.mlp import MLP
-from invariances.models.subjects import Preprocess
+from invariances.models.pretrained import Preprocess
 
 __all__ = [
     "MLP",

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import adopt, all_or_none
+from invariances.flows.layers.actnorm import register_actnorms, restored_on_failure
 from invariances.flows.released import load_released
 from invariances.flows.vectors import require
+from invariances.models.blocks import Norm, block, grid_size, initialize, n_channels
 from invariances.models.checks import check_images
 from invariances.models.distributions import DiagonalGaussian
-from invariances.models.layers import Norm, block, grid_size, initialise, n_channels
-from invariances.models.released import released_names
+from invariances.models.released_names import released_names
 
 
 class Encoder(nn.Module):
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any real values."""
-        with all_or_none(self):
+        with restored_on_failure(self):
             return self.head(self.blocks(x))
 
 
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        with all_or_none(self):
+        with restored_on_failure(self):
             return torch.tanh(self.image(self.blocks(self.head(code))))
 
 
@@ -102,8 +102,8 @@ class Autoencoder(nn.Module):
         self.deterministic = deterministic
         self.encoder = Encoder(in_channels, in_size, n_down, 2 * z_dim, norm, width)
         self.decoder = Decoder(in_channels, in_size, n_down, z_dim, norm, width)
-        self.apply(initialise)
-        adopt(self)
+        self.apply(initialize)
+        register_actnorms(self)
 
     @property
     def last_layer(self) -> Tensor:
@@ -119,7 +119,7 @@ class Autoencoder(nn.Module):
     def decode(self, code: Float[Tensor, "batch z_dim 1 1"]) -> Float[Tensor, "batch channels height width"]:
         """Images in [-1, 1] of codes."""
         if tuple(code.shape[1:]) != (self.z_dim, 1, 1):
-            raise ValueError(f"codes have shape {tuple(code.shape)}; wanted (B, {self.z_dim}, 1, 1)")
+            raise ValueError(f"codes have shape {tuple(code.shape)}; expected (B, {self.z_dim}, 1, 1)")
         return self.decoder(code)
 
     def forward(

@@ -11,7 +11,7 @@ def check_images(x: Tensor, channels: int, size: int | None = None) -> None:
         ValueError: another shape.
     """
     if not x.is_floating_point():
-        raise TypeError(f"images are {x.dtype}; wanted floats in [-1, 1], see invariances.images.from_uint8")
-    wanted = (channels, size or "H", size or "W")
+        raise TypeError(f"images are {x.dtype}; expected floats in [-1, 1], see invariances.utils.images.from_uint8")
+    expected = (channels, size or "H", size or "W")
     if x.ndim != 4 or x.shape[1] != channels or (size and tuple(x.shape[2:]) != (size, size)):
-        raise ValueError(f"images have shape {tuple(x.shape)}; wanted (B, {', '.join(map(str, wanted))})")
+        raise ValueError(f"images have shape {tuple(x.shape)}; expected (B, {', '.join(map(str, expected))})")

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from invariances.flows.actnorm import adopt
+from invariances.flows.layers.actnorm import register_actnorms
 from invariances.flows.released import load_released
 from invariances.flows.vectors import require
 from invariances.models.autoencoder import Encoder
+from invariances.models.blocks import Norm, initialize
 from invariances.models.checks import check_images
-from invariances.models.layers import Norm, initialise
-from invariances.models.released import released_names
+from invariances.models.released_names import released_names
 
 
 class Classifier(nn.Module):
@@ -53,8 +53,8 @@ class Classifier(nn.Module):
         self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
         self.encoder = Encoder(in_channels, in_size, n_down, z_dim, norm, width)
         self.classifier = nn.Linear(z_dim, n_classes)
-        self.apply(initialise)
-        adopt(self)
+        self.apply(initialize)
+        register_actnorms(self)
 
     def encode(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch z_dim 1 1"]:
         """The representation, any real values."""

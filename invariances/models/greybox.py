@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from invariances.models.checks import check_images
-from invariances.models.cutting import Layer, Trace, WithEnds, cuttable, find, on_output, shape_of, trace
-from invariances.models.subjects import Subject, subject
+from invariances.models.layers import Layer, Trace, WithEnds, cuttable, find, on_output, shape_of, trace
+from invariances.models.pretrained import LoadedNetwork, load_network
 
 ROUNDING = 100  # in units of the last place of the largest output
 
@@ -74,7 +74,7 @@ class Greybox(nn.Module):
         in_size: int | None = None,
         in_channels: int | None = None,
     ) -> None:
-        found = _subject(model, weights, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
+        found = _load(model, weights, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
         super().__init__()
         self.layer, self.in_size, self.in_channels = layer, found.in_size, found.in_channels
         self.network, self.preprocess = WithEnds(found.network, softmax=layer == "softmax"), found.preprocess
@@ -94,7 +94,7 @@ class Greybox(nn.Module):
         in_channels: int | None = None,
     ) -> list[Layer]:
         """The layers at which a network can be cut, from input to output, found in one forward pass."""
-        found = _subject(model, None, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
+        found = _load(model, None, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
         network = WithEnds(found.network, softmax=True)
         return list(cuttable(network, _trace(network, found)).values())
 
@@ -114,14 +114,14 @@ class Greybox(nn.Module):
         if shape_of(z) != self.shape:
             raise ValueError(
                 f"images of shape {tuple(x.shape)} give a representation of shape {shape_of(z)} in place of "
-                f"{self.shape}; wanted images of {self.in_size} pixels"
+                f"{self.shape}; expected images of {self.in_size} pixels"
             )
         return z.reshape(-1, *self.shape)
 
     def decode(self, z: Float[Tensor, "batch z_channels z_height z_width"]) -> Tensor:
         """What the network makes of a representation, Ψ(z): as `forward` of images that have it."""
         if tuple(z.shape[1:]) != self.shape:
-            raise ValueError(f"representations have shape {tuple(z.shape)}; wanted {('B', *self.shape)}")
+            raise ValueError(f"representations have shape {tuple(z.shape)}; expected {('B', *self.shape)}")
         own = z.reshape(z.shape[: self._rank]).clone()  # the next layer may work in place
         stand_in = z.new_zeros(1 if self._one_image else len(z), *self._input_shape)
         with on_output(self._module, lambda output: own):
@@ -178,13 +178,13 @@ class Greybox(nn.Module):
             )
 
 
-def _subject(model: nn.Module | str, weights: str | None, **given: Any) -> Subject:
+def _load(model: nn.Module | str, weights: str | None, **given: Any) -> LoadedNetwork:
     return replace(
-        subject(model, weights), **{name: value for name, value in given.items() if value is not None}
+        load_network(model, weights), **{name: value for name, value in given.items() if value is not None}
     )
 
 
-def _trace(network: WithEnds, found: Subject) -> Trace:
+def _trace(network: WithEnds, found: LoadedNetwork) -> Trace:
     probe = found.probe()
     try:
         return trace(network, found.preprocess(probe))

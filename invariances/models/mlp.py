@@ -26,7 +26,7 @@ class MLP(nn.Module):
     def __init__(self, in_features: int, out_features: int, hidden_dim: int, hidden_depth: int = 2) -> None:
         super().__init__()
         if hidden_dim < 1 or hidden_depth < 1:
-            raise ValueError(f"hidden_dim is {hidden_dim}, hidden_depth {hidden_depth}; wanted 1 or more of each")
+            raise ValueError(f"hidden_dim is {hidden_dim}, hidden_depth {hidden_depth}; expected 1 or more of each")
         layers: list[nn.Module] = [nn.Flatten()]
         for sizes in pairwise([in_features, *[hidden_dim] * hidden_depth]):
             layers += [nn.Linear(*sizes), nn.LeakyReLU(0.2)]

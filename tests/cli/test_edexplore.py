@@ -14,7 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from invariances.cli import edexplore
-from invariances.cli.explore import page
+from invariances.demo import data_browser as page
 from tests.data.stand_ins import write_mnist, write_picture
 
 MODULE = '''
@@ -159,8 +159,8 @@ def test_a_config_opens_with_its_splits(monkeypatch, here):
         (["-b", "nowhere.yaml"], "nowhere.yaml"),
         (["--dataset", "a.B", "-b", "a.yaml"], "not allowed with"),
         (["--dataset", "invariances.data.DigitsTrain", "--port", "x"], "--port"),
-        (["--dataset", "invariances.data.DigitsTrain", "--port", "70000"], "70000 is no port; 1 to 65535 is wanted"),
-        (["--dataset", "invariances.data.DigitsTrain", "--port", "-1"], "-1 is no port; 1 to 65535 is wanted"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "70000"], "70000 is no port; 1 to 65535 is expected"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "-1"], "-1 is no port; 1 to 65535 is expected"),
     ],
 )
 def test_mistakes_are_one_line_before_any_page(capsys, here, words, message):

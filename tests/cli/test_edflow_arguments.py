@@ -14,18 +14,18 @@ import torch
 import yaml
 from torch import nn
 
-import invariances
-from invariances import checkpoint
+import invariances.training
 from invariances.cli import edflow
 from invariances.errors import UserError
-from invariances.run import Run
+from invariances.training.run import Run
+from invariances.utils import checkpoints
 
 CONFIG = """
 experiment_name: test
 model: tests.cli.test_edflow_arguments.Net
 Model: {width: 3}
-iterator: tests.test_config.Task
-datasets: {train: tests.test_config.Digits, validation: tests.test_config.Digits}
+iterator: tests.config.test_config.Task
+datasets: {train: tests.config.test_config.Digits, validation: tests.config.test_config.Digits}
 batch_size: 2
 learning_rate: 1e-3
 num_steps: 20
@@ -73,7 +73,7 @@ class Engine:
 
 def save(run: Run, step: int, state: dict | None = None) -> Path:
     path = run.checkpoints / f"model-{step}.ckpt"
-    checkpoint.save(state or {"step": step}, path)
+    checkpoints.save(state or {"step": step}, path)
     return path
 
 
@@ -87,8 +87,8 @@ def inside(tmp_path, monkeypatch):
 @pytest.fixture
 def engine(monkeypatch) -> Engine:
     stub = Engine()
-    monkeypatch.setitem(sys.modules, "invariances.engine", stub)
-    monkeypatch.setattr(invariances, "engine", stub, raising=False)
+    monkeypatch.setitem(sys.modules, "invariances.training.engine", stub)
+    monkeypatch.setattr(invariances.training, "engine", stub, raising=False)
     return stub
 
 
@@ -203,7 +203,7 @@ class TestCommands:
         assert edflow.main(["-p", str(trained.path), "-t", *words]) == 0
         assert engine.last.run != trained.path and engine.last.restart is ("-r" in flags)
         assert engine.last.checkpoint.name == ("model-10.ckpt" if "10" in flags else "model-20.ckpt")
-        assert [path.name for path in checkpoint.numbered(trained.checkpoints)] == [
+        assert [path.name for path in checkpoints.numbered(trained.checkpoints)] == [
             "model-10.ckpt",
             "model-20.ckpt",
         ]
@@ -224,11 +224,11 @@ class TestCommands:
         assert engine.last.run == trained.path
 
     def test_resolved_config_names_the_checkpoint(self, trained, engine):
-        text = CONFIG.replace("tests.test_config.Task", "tests.cli.test_edflow_arguments.FirstStageTask")
+        text = CONFIG.replace("tests.config.test_config.Task", "tests.cli.test_edflow_arguments.FirstStageTask")
         Path("c.yaml").write_text(text + "first_stage: {checkpoint: latest:test}\n")
         assert edflow.main(["-b", "c.yaml", "-t"]) == 0
-        wanted = {"checkpoint": str(trained.checkpoints / "model-20.ckpt")}
-        assert engine.last.config["first_stage"] == wanted == Run.open("logs/latest").config()["first_stage"]
+        expected = {"checkpoint": str(trained.checkpoints / "model-20.ckpt")}
+        assert engine.last.config["first_stage"] == expected == Run.open("logs/latest").config()["first_stage"]
 
     def test_final_config_is_told(self, engine, caplog):
         assert edflow.main(["-b", "a.yaml", "-t", "--notes", "010"]) == 0
@@ -325,7 +325,7 @@ class TestMistakes:
                 ["-b", "a.yaml", "-t", "--Model/widht", "3"],
                 "Model/widht: unknown argument of Net; did you mean",
             ),
-            (["-b", "a.yaml", "-t", "--batch_size", "yes"], "batch_size: got true; wanted a whole number"),
+            (["-b", "a.yaml", "-t", "--batch_size", "yes"], "batch_size: got true; expected a whole number"),
             (["-b", "a.yaml", "-t", "--learning_rate", "'1e-4'"], 'learning_rate: "1e-4" is text'),
             (["-b", "a.yaml", "-t", "--model", "nosuch.Net"], "model: no module named nosuch"),
             (["-b", "a.yaml", "-t", "--a", "[1"], "--a:1:3: "),
@@ -356,8 +356,8 @@ class TestMistakes:
         assert "-n other: is for new runs" in complaint(capsys, "-p", str(trained.path), "-n", "other")
 
     def test_engine_refuses(self, engine, capsys):
-        engine.error = UserError("Model: width is 3; wanted 4")
-        assert complaint(capsys, "-b", "a.yaml", "-t") == "Model: width is 3; wanted 4"
+        engine.error = UserError("Model: width is 3; expected 4")
+        assert complaint(capsys, "-b", "a.yaml", "-t") == "Model: width is 3; expected 4"
         assert not Path("logs").exists()
 
     def test_engine_refuses_in_an_earlier_run(self, trained, engine, capsys):

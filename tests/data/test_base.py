@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from invariances.data.base import ImageSet, dequantise, resize
-from invariances.data.draws import Draws
+from invariances.data.base import ImageSet, dequantize, resize
+from invariances.data.random_streams import RandomStreams
 
 
 def ramp(n=6, channels=1, size=4):
@@ -14,7 +14,7 @@ def ramp(n=6, channels=1, size=4):
 
 def test_dequantised_bytes_keep_their_value_and_gain_uniform_noise():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(500, axis=0)
-    x = dequantise(pixels, Draws(0, 0, np.arange(500)))
+    x = dequantize(pixels, RandomStreams(0, 0, np.arange(500)))
     units = (x.double() + 1) * 128
     assert torch.equal(units.floor(), torch.from_numpy(pixels).double())
     noise = units - units.floor()
@@ -102,7 +102,7 @@ def test_resize_filters_when_it_shrinks():
 
 def test_large_batches_are_worked_on_in_blocks_without_a_trace():
     pixels = np.random.RandomState(0).randint(0, 256, (40, 3, 64, 64), dtype=np.uint8)
-    draws = Draws(0, 0, np.arange(40))
-    whole = dequantise(pixels, draws)
-    assert torch.equal(whole[33:36], dequantise(pixels[33:36], draws[33:36]))
-    assert dequantise(pixels[:0], draws[:0]).shape == (0, 3, 64, 64)
+    streams = RandomStreams(0, 0, np.arange(40))
+    whole = dequantize(pixels, streams)
+    assert torch.equal(whole[33:36], dequantize(pixels[33:36], streams[33:36]))
+    assert dequantize(pixels[:0], draws[:0]).shape == (0, 3, 64, 64)

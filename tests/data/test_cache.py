@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from invariances.data import cache
-from invariances.data.cache import Pictures, cached
-from invariances.data.mapped import MappedImages
+from invariances.data.cache import PictureFiles, cached
+from invariances.data.memmap import MemmapImages
 from invariances.data.pictures import BrokenPicture, Square
 from tests.data.stand_ins import write_picture
 
@@ -18,20 +18,20 @@ from tests.data.stand_ins import write_picture
 def pictures(tmp_path):
     """Picture i is of grey level i; the first is black."""
     paths = [str(write_picture(tmp_path / "in" / f"{i:02}.png", (i,) * 3)) for i in range(20)]
-    return Pictures("numbers", paths, {"class": torch.arange(20)})
+    return PictureFiles("numbers", paths, {"class": torch.arange(20)})
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """Rows that were decoded; in this process, in chunks of four."""
     rows = []
-    decode = Pictures.decode
+    decode = PictureFiles.decode
 
     def counted(self, row, square):
         rows.append(row)
         return decode(self, row, square)
 
-    monkeypatch.setattr(Pictures, "decode", counted)
+    monkeypatch.setattr(PictureFiles, "decode", counted)
     monkeypatch.setattr(cache, "_CHUNK", 4)
     monkeypatch.setattr(cache, "n_cpus", lambda: 0)
     return rows
@@ -68,7 +68,7 @@ def test_another_size_or_picture_is_another_cache(pictures, decoded, tmp_path):
 
 
 def test_a_build_that_was_interrupted_goes_on(pictures, decoded, tmp_path, monkeypatch):
-    decode = Pictures.decode
+    decode = PictureFiles.decode
 
     def interrupted(self, row, square):
         if row == 14:
@@ -76,7 +76,7 @@ def test_a_build_that_was_interrupted_goes_on(pictures, decoded, tmp_path, monke
         return decode(self, row, square)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Pictures, "decode", interrupted)
+        patch.setattr(PictureFiles, "decode", interrupted)
         cached(pictures, Square(8), root=tmp_path)
     (folder,) = (tmp_path / "cache").glob("numbers-*")
     assert [path.name for path in folder.iterdir()] == ["images.part"]
@@ -202,7 +202,7 @@ def test_boxes_are_cut_out_and_must_fit(tmp_path, decoded):
     picture.paste("white", (10, 5, 20, 15))
     picture.save(tmp_path / "a.png")
     boxes = np.array([[10, 5, 20, 15], [10, 5, 31, 15], [-1, 0, 5, 5], [5, 5, 5, 9]])
-    pictures = Pictures("boxes", [str(tmp_path / "a.png")] * 4, {}, boxes)
+    pictures = PictureFiles("boxes", [str(tmp_path / "a.png")] * 4, {}, boxes)
     images, _, skipped = cached(pictures, Square(8), "skip", tmp_path)
     assert len(images) == 1 and (images[np.array([0])] == 255).all()
     assert "size (30, 20), which does not hold the box [10, 5, 31, 15]" in skipped[0]
@@ -233,5 +233,5 @@ def test_mapped_images_travel_by_name(pictures, decoded, tmp_path):
 
 def test_mapped_images_may_be_some_of_the_rows(tmp_path):
     (tmp_path / "x").write_bytes(bytes(range(12)))
-    images = MappedImages(tmp_path / "x", (4, 3, 1, 1), np.array([0, 3]))
+    images = MemmapImages(tmp_path / "x", (4, 3, 1, 1), np.array([0, 3]))
     assert len(images) == 2 and images[np.array([1])].ravel().tolist() == [9, 10, 11]

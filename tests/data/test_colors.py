@@ -20,8 +20,8 @@ def pairs(seed=0):
 
 def test_hues_equal_the_standard_library():
     hue = np.linspace(0, 2 * np.pi, 50)
-    wanted = [colorsys.hsv_to_rgb(h / (2 * np.pi), 1, 1) for h in hue]
-    assert np.abs(hue_to_rgb(hue) - wanted).max() < 1e-12
+    expected = [colorsys.hsv_to_rgb(h / (2 * np.pi), 1, 1) for h in hue]
+    assert np.abs(hue_to_rgb(hue) - expected).max() < 1e-12
 
 
 def test_hue_images_have_the_hue_they_state_on_black():

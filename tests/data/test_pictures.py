@@ -204,7 +204,7 @@ def test_shrinking_filters():
 
 @pytest.mark.parametrize(("sizes", "found"), [((0, None), "size is 0"), ((32, 0), "crop is 0"), ((-1,), "size is -1")])
 def test_sizes_below_a_pixel_are_refused(sizes, found):
-    with pytest.raises(ValueError, match=f"{found}; wanted to be 1 pixel or more"):
+    with pytest.raises(ValueError, match=f"{found}; expected to be 1 pixel or more"):
         Square(*sizes)
 
 

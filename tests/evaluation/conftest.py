@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from invariances.evaluation.inception import FILES, inception_trunk
+from invariances.evaluation.metrics.fid.inception import FILES, inception_trunk
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from invariances.evaluation import FID, FactorSizes, Faithfulness, Grid, Interpo
     ],
 )
 def test_numbers_that_are_too_small(evaluation, name, value, least):
-    with pytest.raises(ValueError, match=f"^{name} is {value}; wanted {least} or more$"):
+    with pytest.raises(ValueError, match=f"^{name} is {value}; expected {least} or more$"):
         evaluation(**{name: value})
     evaluation(**{name: least})
 
@@ -39,5 +39,5 @@ def test_step_sizes_out_of_range(size):
 
 @pytest.mark.parametrize("names", [[], ["digit", "digit"], ["residual"]])
 def test_factors_have_names_of_their_own(names):
-    with pytest.raises(ValueError, match="wanted one name or more, all different, without residual"):
+    with pytest.raises(ValueError, match="expected one name or more, all different, without residual"):
         FactorSizes(names)

@@ -10,8 +10,8 @@ import requests
 
 from invariances.cli import edflow
 from invariances.cli import invariances as command
-from invariances.evaluation.inception import FILES
-from invariances.run import Run
+from invariances.evaluation.metrics.fid.inception import FILES
+from invariances.training.run import Run
 from tests.data import stand_ins
 
 CONFIGS = Path(__file__).parents[2] / "configs"

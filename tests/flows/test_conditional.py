@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invariances.flows import ConditionalTransformer
-from invariances.flows.activation import InvertibleLeakyReLU
+from invariances.flows.layers.activation import InvertibleLeakyReLU
 from tests import golden
 
 SIZES = {"in_channels": 8, "mid_channels": 16, "hidden_depth": 1, "n_flows": 2}
@@ -92,12 +92,12 @@ def test_conditions_of_another_shape_are_refused(z):
     code = normal(16, 8, 1, 1)
     fresh = ConditionalTransformer(**SIZES, conditioning_in_channels=10, conditioning_spatial_size=1)
     found = "missing" if z is None else rf"{z.dtype} of shape \({', '.join(map(str, z.shape))}"
-    wanted = r"wanted floating point \(16, 10, 1, 1\) or \(16, 10\).*"
+    expected = r"expected floating point \(16, 10, 1, 1\) or \(16, 10\).*"
     keys = "conditioning_in_channels 10, conditioning_spatial_size 1"
     for flow in (fresh, vectors()):
         state = {name: value.clone() for name, value in flow.state_dict().items()}
         for method in (flow, flow.inverse):
-            with pytest.raises(ValueError, match=f"{found}.*{wanted}{keys}"):
+            with pytest.raises(ValueError, match=f"{found}.*{expected}{keys}"):
                 method(code, z)
         assert all(torch.equal(value, state[name]) for name, value in flow.state_dict().items())
 
@@ -106,9 +106,9 @@ def test_maps_of_another_size_are_refused():
     flow = ConditionalTransformer(
         **SIZES, conditioning_in_channels=3, conditioning_spatial_size=7, embedder_down=1
     )
-    with pytest.raises(ValueError, match=r"\(4, 3, 8, 8\); wanted floating point \(4, 3, 7, 7\)"):
+    with pytest.raises(ValueError, match=r"\(4, 3, 8, 8\); expected floating point \(4, 3, 7, 7\)"):
         flow(normal(4, 8), normal(4, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"\(4, 3\); wanted floating point \(4, 3, 7, 7\)"):
+    with pytest.raises(ValueError, match=r"\(4, 3\); expected floating point \(4, 3, 7, 7\)"):
         flow(normal(4, 8), normal(4, 3))
 
 
@@ -116,7 +116,7 @@ def test_maps_of_another_size_are_refused():
 def test_codes_of_another_shape_are_refused(shape):
     flow = vectors()
     for method in (flow, flow.inverse):
-        with pytest.raises(ValueError, match=r"wanted floating point \(B, 8, 1, 1\).*in_channels is 8"):
+        with pytest.raises(ValueError, match=r"expected floating point \(B, 8, 1, 1\).*in_channels is 8"):
             method(normal(*shape), normal(4, 10))
 
 
@@ -132,7 +132,7 @@ def test_an_embedding_stands_in_place_of_the_condition():
         {"embedding": embedding[:1]},
         {"embedding": embedding.flatten(1)},
     ):
-        with pytest.raises(ValueError, match=r"embedding has shape .*wanted \(16, 8, 1, 1\)"):
+        with pytest.raises(ValueError, match=r"embedding has shape .*expected \(16, 8, 1, 1\)"):
             flow(code, **wrong)
 
 
@@ -162,21 +162,21 @@ def test_gradients_pass_from_samples_to_the_condition():
 
 
 def test_no_samples_are_refused():
-    with pytest.raises(ValueError, match="n is 0; wanted 1 or more"):
+    with pytest.raises(ValueError, match="n is 0; expected 1 or more"):
         vectors().sample(normal(3, 10), n=0)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"in_channels": 1}, "in_channels is 1; wanted 2 or more"),
-        ({"mid_channels": 0}, "mid_channels is 0; wanted 1 or more"),
-        ({"n_flows": 0}, "n_flows is 0; wanted 1 or more"),
-        ({"conditioning_depth": 1}, "conditioning_depth is 1; wanted 2 or more"),
-        ({"conditioning_spatial_size": 0}, "conditioning_spatial_size is 0; wanted 1 or more"),
-        ({"conditioning_spatial_size": 13}, "embedder_down is None; wanted 0 to 3 halvings.* is 13"),
-        ({"conditioning_spatial_size": 13, "embedder_down": 4}, "embedder_down is 4; wanted 0 to 3"),
-        ({"conditioning_spatial_size": 13, "embedder_down": -1}, "embedder_down is -1; wanted 0 to 3"),
+        ({"in_channels": 1}, "in_channels is 1; expected 2 or more"),
+        ({"mid_channels": 0}, "mid_channels is 0; expected 1 or more"),
+        ({"n_flows": 0}, "n_flows is 0; expected 1 or more"),
+        ({"conditioning_depth": 1}, "conditioning_depth is 1; expected 2 or more"),
+        ({"conditioning_spatial_size": 0}, "conditioning_spatial_size is 0; expected 1 or more"),
+        ({"conditioning_spatial_size": 13}, "embedder_down is None; expected 0 to 3 halvings.* is 13"),
+        ({"conditioning_spatial_size": 13, "embedder_down": 4}, "embedder_down is 4; expected 0 to 3"),
+        ({"conditioning_spatial_size": 13, "embedder_down": -1}, "embedder_down is -1; expected 0 to 3"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(changes, message):

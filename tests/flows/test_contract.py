@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from invariances.flows import ConditionalTransformer, FactorTransformer, VectorTransformer
-from invariances.flows.activation import InvertibleLeakyReLU
-from invariances.flows.actnorm import ActNorm
 from invariances.flows.chain import Chain, flow_block
-from invariances.flows.coupling import DoubleCoupling
-from invariances.flows.permutation import Permutation
+from invariances.flows.layers.activation import InvertibleLeakyReLU
+from invariances.flows.layers.actnorm import ActNorm
+from invariances.flows.layers.coupling import DoubleCoupling
+from invariances.flows.layers.permutation import Permutation
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from invariances.flows import ConditionalTransformer, VectorTransformer
-from invariances.flows.actnorm import ActNorm
+from invariances.flows.layers.actnorm import ActNorm
 from invariances.flows.released import CONDITIONAL, VECTOR, as_released
 from tests import golden
 

@@ -62,15 +62,15 @@ def test_factors_as_released(name):
 
 
 def test_a_single_channel_is_refused_at_construction():
-    with pytest.raises(ValueError, match="in_channel is 1; wanted 2 or more"):
+    with pytest.raises(ValueError, match="in_channel is 1; expected 2 or more"):
         VectorTransformer(1, **SIZES)
-    with pytest.raises(ValueError, match="in_channel is 1; wanted 2 or more"):
+    with pytest.raises(ValueError, match="in_channel is 1; expected 2 or more"):
         FactorTransformer(1, **SIZES, n_factors=1)
 
 
 @pytest.mark.parametrize("name", ["n_flow", "hidden_dim"])
 def test_empty_networks_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} is 0; wanted 1 or more"):
+    with pytest.raises(ValueError, match=f"{name} is 0; expected 1 or more"):
         VectorTransformer(8, **{**SIZES, name: 0})
 
 
@@ -95,7 +95,7 @@ def test_each_position_of_a_map_is_a_vector():
 def test_codes_of_another_width_are_refused(shape):
     flow = started(VectorTransformer(8, **SIZES), 8)
     for method in (flow, flow.inverse):
-        with pytest.raises(ValueError, match=r"wanted floating point \(B, 8, 1, 1\).*in_channel is 8"):
+        with pytest.raises(ValueError, match=r"expected floating point \(B, 8, 1, 1\).*in_channel is 8"):
             method(torch.zeros(shape))
 
 
@@ -121,7 +121,7 @@ def test_factor_config_sets_the_slices():
 )
 def test_factor_config_that_does_not_fit_is_refused(config, found):
     with pytest.raises(
-        ValueError, match=rf"{found}; wanted 3 \(n_factors\) of 1 or more with sum 64 \(in_channel\)"
+        ValueError, match=rf"{found}; expected 3 \(n_factors\) of 1 or more with sum 64 \(in_channel\)"
     ):
         FactorTransformer(64, **SIZES, n_factors=3, factor_config=config)
 
@@ -142,14 +142,14 @@ def test_sizes_without_factor_config(in_channel, n_factors, sizes):
 
 @pytest.mark.parametrize(("in_channel", "n_factors"), [(9, 4), (4, 5)])
 def test_channels_that_the_rule_cannot_divide_are_refused(in_channel, n_factors):
-    with pytest.raises(ValueError, match=rf"without factor_config .*wanted {n_factors} \(n_factors\)"):
+    with pytest.raises(ValueError, match=rf"without factor_config .*expected {n_factors} \(n_factors\)"):
         FactorTransformer(in_channel, **SIZES, n_factors=n_factors)
 
 
 def test_inverse_refuses_factors_of_other_sizes():
     flow = FactorTransformer(8, **SIZES, n_factors=3, factor_config=[2, 1, 5])
     factors, _ = flow(normal(16, 8))
-    with pytest.raises(ValueError, match=r"have \[1, 2, 5\] channels; wanted \[2, 1, 5\]"):
+    with pytest.raises(ValueError, match=r"have \[1, 2, 5\] channels; expected \[2, 1, 5\]"):
         flow.inverse([factors[1], factors[0], factors[2]])
     with pytest.raises(ValueError, match=r"have \[2, 6\] channels"):
         flow.inverse([factors[0], torch.cat(factors[1:], dim=1)])

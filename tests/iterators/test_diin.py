@@ -67,13 +67,13 @@ def test_factors_have_names_and_lead_back_to_the_code():
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["a", "a"], ["a", "b", "b"]])
 def test_each_factor_wants_one_name(names):
-    with pytest.raises(ValueError, match="wanted 2 different names"):
+    with pytest.raises(ValueError, match="expected 2 different names"):
         DIINIterator(DoubleFactors(), Pixels(), 1e-3, factor_names=names)
 
 
 @pytest.mark.parametrize("rho", [1.0, -0.1, 1.5, math.nan])
 def test_a_correlation_of_one_is_refused(rho):
-    with pytest.raises(ValueError, match=r"rho is .*; wanted a correlation of at least 0 and below 1"):
+    with pytest.raises(ValueError, match=r"rho is .*; expected a correlation of at least 0 and below 1"):
         DIINIterator(DoubleFactors(), Pixels(), 1e-3, rho=rho)
 
 
@@ -85,5 +85,5 @@ def test_images_alone_are_refused():
 
 
 def test_names_that_no_picture_can_have_are_refused():
-    with pytest.raises(ValueError, match=r"factor_names is \['a/b', 'c'\]; wanted names without /"):
+    with pytest.raises(ValueError, match=r"factor_names is \['a/b', 'c'\]; expected names without /"):
         DIINIterator(DoubleFactors(), Pixels(), 1e-3, factor_names=["a/b", "c"])

@@ -74,14 +74,14 @@ def test_gradients_reach_both_examples():
 @pytest.mark.parametrize("factor", [3, -3, torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2, -7])])
 def test_factors_that_do_not_exist_are_refused(factor):
     e, logdet = [torch.zeros(4, 2)] * 3, torch.zeros(4)
-    with pytest.raises(ValueError, match="wanted -2 to 2, since there are 3 factors"):
+    with pytest.raises(ValueError, match="expected -2 to 2, since there are 3 factors"):
         factor_nll(e, logdet, e, logdet, factor)
 
 
 @pytest.mark.parametrize("factor", [torch.zeros(4), torch.zeros(3).long(), torch.zeros(4, 1).long()])
 def test_factors_of_another_kind_or_shape_are_refused(factor):
     e, logdet = [torch.zeros(4, 2)] * 3, torch.zeros(4)
-    with pytest.raises(ValueError, match=r"wanted integers \(4,\)"):
+    with pytest.raises(ValueError, match=r"expected integers \(4,\)"):
         factor_nll(e, logdet, e, logdet, factor)
 
 

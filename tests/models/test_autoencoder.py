@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invariances.models import Autoencoder, Classifier
-from invariances.models.layers import grid_size
+from invariances.models.blocks import grid_size
 
 
 def small(**changed):
@@ -59,7 +59,7 @@ def test_images_of_another_shape_are_refused_not_broadcast(wrong):
     for module in (small(), Classifier(3, 16, 2, z_dim=6, n_classes=10, width=4)):
         with pytest.raises((ValueError, TypeError)):
             module(wrong)
-    with pytest.raises(ValueError, match=r"\(2, 1, 16, 16\); wanted \(B, 3, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"\(2, 1, 16, 16\); expected \(B, 3, 16, 16\)"):
         small().encode(images(channels=1))
 
 
@@ -181,7 +181,7 @@ def test_weights_of_another_kind_of_network_are_refused():
 @pytest.mark.parametrize("name", ["in_channels", "z_dim", "width"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_must_be_positive(name, value):
-    with pytest.raises(ValueError, match=f"^{name} is {value}; wanted 1 or more$"):
+    with pytest.raises(ValueError, match=f"^{name} is {value}; expected 1 or more$"):
         small(**{name: value})
 
 

@@ -38,7 +38,7 @@ def test_digit_classifier_takes_a_batch_of_one_and_other_channels():
 
 @pytest.mark.parametrize("size", [28, 64])
 def test_digit_classifier_refuses_other_sizes(size):
-    with pytest.raises(ValueError, match=r"wanted \(B, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"expected \(B, 3, 32, 32\)"):
         DigitClassifier()(images(size=size))
 
 
@@ -56,7 +56,7 @@ def test_digit_classifier_learns_four_images():
 
 @pytest.mark.parametrize("name", ["in_channels", "n_classes", "width"])
 def test_sizes_must_be_positive(name):
-    with pytest.raises(ValueError, match=f"^{name} is 0; wanted 1 or more$"):
+    with pytest.raises(ValueError, match=f"^{name} is 0; expected 1 or more$"):
         DigitClassifier(**{name: 0})
-    with pytest.raises(ValueError, match=f"^{name} is -1; wanted 1 or more$"):
+    with pytest.raises(ValueError, match=f"^{name} is -1; expected 1 or more$"):
         Classifier(**{"in_channels": 3, "in_size": 32, "n_down": 4, "z_dim": 8, "n_classes": 2, name: -1})

@@ -52,14 +52,12 @@ def filled(network, gain):
 
 
 def check_layers(network, size, layers, expected):
-    for name, layer in layers.items():
-        z = Greybox(network, layer, preprocess=Preprocess(size)).encode(images())
+    for name, path in layers.items():
+        z = Greybox(network, path, preprocess=Preprocess(size)).encode(images())
         if z.shape[-1] > 20:
             z = z[:, ::8, ::4, ::4]
-        wanted = expected[name]
-        torch.testing.assert_close(
-            z.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4 * wanted.std().item()
-        )
+        layer = expected[name]
+        torch.testing.assert_close(z.reshape(layer.shape), layer, rtol=1e-4, atol=1e-4 * layer.std().item())
 
 
 def test_alexnet_layers():

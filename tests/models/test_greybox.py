@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from invariances.models import Classifier, DigitClassifier, Greybox, Preprocess
-from invariances.models.subjects import subject
+from invariances.models.pretrained import load_network
 
 
 def images(n=3, size=64, channels=3, seed=0):
@@ -90,7 +90,7 @@ def test_our_classifiers_are_their_first_part_and_their_second(make):
 
 def test_timm_networks_are_their_first_part_and_their_second():
     pytest.importorskip("timm")
-    model = subject("timm:test_resnet").network.eval()
+    model = load_network("timm:test_resnet").network.eval()
     listed = names(model, in_size=32)
     assert {"layer1", "layer4", "global_pool", "fc"} < set(listed)
     for layer in listed:
@@ -398,8 +398,8 @@ class Odd(nn.Module):
     [
         ("parts", "is a ModuleList that is never called itself, only its parts: 0, 1"),
         ("unused", "is never called"),
-        ("pairs", "gives a tuple; wanted a tensor"),
-        ("tokens", r"gives a tensor of shape \(2, 4, 16\); wanted \(B, C\) or \(B, C, H, W\)"),
+        ("pairs", "gives a tuple; expected a tensor"),
+        ("tokens", r"gives a tensor of shape \(2, 4, 16\); expected \(B, C\) or \(B, C, H, W\)"),
         ("aside", "is bypassed: a skip connection or another branch"),
     ],
 )
@@ -471,7 +471,7 @@ def test_networks_that_count_their_images_are_cut_as_well():
 
 
 def test_a_network_that_gives_no_tensor_is_refused(resnet):
-    with pytest.raises(ValueError, match="gives a OrderedDict; wanted a tensor"):
+    with pytest.raises(ValueError, match="gives a OrderedDict; expected a tensor"):
         Greybox(
             torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None),
             "backbone",
@@ -492,7 +492,7 @@ def test_representations_of_another_shape_are_refused():
 
 
 def test_images_of_another_size_are_refused_where_they_change_the_representation(resnet):
-    with pytest.raises(ValueError, match=r"\(64, 24, 24\) in place of \(64, 16, 16\); wanted images of 64"):
+    with pytest.raises(ValueError, match=r"\(64, 24, 24\) in place of \(64, 16, 16\); expected images of 64"):
         Greybox(resnet, "layer1", in_size=64).encode(images(size=96))
 
 

@@ -1,1 +1,0 @@
-"""The page of `edexplore`; alone, as Streamlit puts the folder of its script on the import path."""

@@ -1,0 +1,174 @@
+"""MNIST, FashionMNIST, and their colourful versions, in torchvision's layout.
+
+`<root>/MNIST/raw/train-images-idx3-ubyte` (or the same with .gz), and so on. What lies there and is
+well-formed is used as it is, whatever its number of images; what does not is downloaded. (Y. LeCun,
+C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", 2017.)
+"""
+
+import gzip
+import logging
+import math
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from invariances.data.base import Bytes, ImageSet, Labels, require_size, resize, ten_classes
+from invariances.data.colors import ColorfulImages, ColorfulPairs
+from invariances.utils.download import download
+from invariances.utils.files import content, data_root
+
+logger = logging.getLogger(__name__)
+
+Name = Literal["MNIST", "FashionMNIST"]
+Split = Literal["train", "test"]
+
+MIRRORS: dict[str, tuple[str, ...]] = {
+    "MNIST": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://dataset.bj.bcebos.com/mnist/",
+    ),
+    "FashionMNIST": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://dataset.bj.bcebos.com/fashion_mnist/",
+    ),
+}
+
+
+def mnist(name: Name, split: Split, size: int, root: str | Path | None) -> tuple[Bytes, Labels]:
+    """Images (N, 1, size, size), bytes, and the label `class`.
+
+    Raises:
+        ValueError: a size below 1; the files do not belong together; a class that is none of ten.
+        DownloadError: they are not there and cannot be fetched.
+    """
+    require_size(size)
+    part = "train" if split == "train" else "t10k"
+    folder = data_root(root) / name / "raw"
+    images, labels = (_read(folder, name, f"{part}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    if images.ndim != 3 or not images.size or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"{folder}: {part} images have shape {images.shape} and labels {labels.shape}; "
+            "(N, height, width) and (N,), none of them 0, are expected. Delete both files to fetch them anew"
+        )
+    classes = ten_classes(labels, folder / f"{part}-labels-idx1-ubyte")
+    return resize(images[:, None], size), classes
+
+
+def _read(folder: Path, name: Name, file: str) -> np.ndarray:
+    """The file if it is there and well-formed, plain or packed; else the official one."""
+    for path in (folder / file, folder / f"{file}.gz"):
+        if path.exists():
+            try:
+                return read_idx(path)
+            except ValueError as error:
+                logger.warning("%s; it is passed over", error)
+    return read_idx(_official(folder, name, f"{file}.gz"))
+
+
+def _official(folder: Path, name: Name, file: str) -> Path:
+    from torchvision import datasets
+
+    md5 = dict(getattr(datasets, name).resources)[file]
+    return download(folder / file, [mirror + file for mirror in MIRRORS[name]], md5)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of bytes in an IDX file: 0, 0, 8, number of dimensions; sizes as big-endian int32; data.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    try:
+        data = gzip.decompress(content(path)) if path.suffix == ".gz" else content(path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+    n_dims = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
+    start = 4 + 4 * n_dims
+    shape = tuple(np.frombuffer(data[4:start], dtype=">u4").tolist()) if len(data) >= start else ()
+    if n_dims == 0 or len(data) - start != math.prod(shape):
+        raise ValueError(
+            f"{path} is not a whole IDX file of bytes: {len(data)} bytes, beginning {data[:16]!r}"
+        )
+    return np.frombuffer(bytearray(data), np.uint8, offset=start).reshape(shape)
+
+
+class MNISTTrain(ImageSet):
+    """Handwritten digits to train on, 60,000: `image` (1, size, size) in [-1, 1), `class` in {0 … 9}.
+
+    Args:
+        size: of the images in pixels.
+        seed: of the dequantisation noise.
+        root: folder of all data; $INVARIANCES_DATA or the user's cache folder if `None`.
+    """
+
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "train", size, root), seed=seed)
+
+
+class MNISTTest(ImageSet):
+    """Handwritten digits held out, 10,000; each example always the same."""
+
+    def __init__(self, size: int = 32, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "test", size, root), seed=None)
+
+
+class FashionMNISTTrain(ImageSet):
+    """Pictures of clothes to train on, 60,000, in the form of `MNISTTrain`."""
+
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
+        super().__init__(*mnist("FashionMNIST", "train", size, root), seed=seed)
+
+
+class FashionMNISTTest(ImageSet):
+    """Pictures of clothes held out, 10,000; each example always the same."""
+
+    def __init__(self, size: int = 32, root: str | None = None) -> None:
+        super().__init__(*mnist("FashionMNIST", "test", size, root), seed=None)
+
+
+class SingleColorfulMNISTTrain(ColorfulImages):
+    """MNIST in random colours, others in each epoch: `image` (3, size, size), `class`."""
+
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "train", size, root), seed=seed)
+
+
+class SingleColorfulMNISTTest(ColorfulImages):
+    """MNIST held out, each image in a colour of its own that never changes."""
+
+    def __init__(self, size: int = 32, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "test", size, root), seed=None)
+
+
+class ColorfulMNISTTrain(ColorfulPairs):
+    """Pairs of coloured digits: `factor` 0 = same digit, other colour; 1 = same colour, other digit.
+
+    See `ColorfulPairs` for what an example has; arguments as `MNISTTrain`.
+    """
+
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "train", size, root), seed=seed)
+
+
+class ColorfulMNISTTest(ColorfulPairs):
+    """Pairs of the digits held out, always the same."""
+
+    def __init__(self, size: int = 32, root: str | None = None) -> None:
+        super().__init__(*mnist("MNIST", "test", size, root), seed=None)
+
+
+class ColorfulFashionMNISTTrain(ColorfulPairs):
+    """Pairs of coloured clothes that share kind or colour, as `ColorfulMNISTTrain`."""
+
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
+        super().__init__(*mnist("FashionMNIST", "train", size, root), seed=seed)
+
+
+class ColorfulFashionMNISTTest(ColorfulPairs):
+    """Pairs of the clothes held out, always the same."""
+
+    def __init__(self, size: int = 32, root: str | None = None) -> None:
+        super().__init__(*mnist("FashionMNIST", "test", size, root), seed=None)

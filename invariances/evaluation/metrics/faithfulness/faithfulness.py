@@ -1,0 +1,239 @@
+"""Faithfulness of a conditional INN, as an evaluation and as a function."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from invariances.evaluation.base import first_examples
+from invariances.evaluation.metrics.faithfulness.encoded import (
+    EncodedImages,
+    GeneratedImages,
+    Networks,
+    neighbours,
+    references,
+    require_finite,
+)
+from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll, independence, likelihood
+from invariances.evaluation.metrics.faithfulness.similarity import likeness
+from invariances.evaluation.metrics.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
+from invariances.flows.vectors import require
+from invariances.models import Frozen
+from invariances.models.layers import evaluating
+
+
+class Faithfulness:
+    """Faithfulness of a cINN on the validation split: see `faithfulness`.
+
+    Args:
+        n_images: how many validation images, at least 2, from the first on; null for all.
+        n_samples: samples per image, at least 2.
+        batch_size: images at a time.
+        seed: of codes and samples.
+        factors: a disentangling INN of the same autoencoder's codes, as {checkpoint: …}.
+        factor_names: what its factors stand for, the residual last; their numbers unless given.
+
+    Raises:
+        ValueError: a number is too small.
+    """
+
+    def __init__(
+        self,
+        n_images: int | None = 1000,
+        n_samples: int = 8,
+        batch_size: int = 50,
+        seed: int = 0,
+        factors: nn.Module | None = None,
+        factor_names: Sequence[str] | None = None,
+    ) -> None:
+        require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
+        if n_images is not None:
+            require(n_images=(n_images, 2))
+        self.n_images, self.n_samples, self.batch_size, self.seed = n_images, n_samples, batch_size, seed
+        self.factors, self.factor_names = None if factors is None else Frozen(factors), factor_names
+
+    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
+        """Measure an iterator that has a cINN, a greybox and an autoencoder, and perhaps a baseline."""
+        batch = first_examples(loader, self.n_images, iterator.device)
+        return faithfulness(
+            iterator.model,
+            iterator.greybox.network,
+            iterator.autoencoder.network,
+            batch["image"],
+            n_samples=self.n_samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            classes=batch.get("class"),
+            baseline=getattr(iterator, "baseline", None),
+            factors=None if self.factors is None else self.factors.to(iterator.device).network,
+            factor_names=self.factor_names,
+        )
+
+
+@torch.no_grad()
+def faithfulness(
+    cinn: nn.Module,
+    greybox: nn.Module,
+    autoencoder: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    n_samples: int = 8,
+    batch_size: int = 50,
+    seed: int = 0,
+    classes: Int[Tensor, " batch"] | None = None,
+    baseline: nn.Module | None = None,
+    factors: nn.Module | None = None,
+    factor_names: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Measure how faithful samples x̃ = D(t⁻¹(v|z)), v ~ N(0, 1), are to z = Φ(x), and how free otherwise.
+
+    As the network sees it, means over samples and images:
+
+    - `cosine`, `relative_l2`, `pearson`, `spearman`: of Φ(x̃) to z (Spearman's of one sample of each image).
+    - `retrieval_rank`, `retrieval_mrr`: rank of x among the images, by the distance of their z to Φ(x̃); 1 / rank.
+    - `class_agreement`, `class_agreement_top5`: part of the samples whose first class, or one of whose first five,
+      is the first of x; the latter where there are more than 5.
+    - `hue_agreement`: cos(hue(x̃) − hue(x)), of images that have a colour; 0 if hues are independent.
+
+    The same of others in place of x̃: `_random` and `_nearest` (by cosine), which are other images of the set;
+    `_autoencoder`, the reconstruction; `_mean`, the decoded mean code; `_mlp`, the decoded prediction of `baseline`.
+
+    - `diversity`: variance over the samples of one x, over the variance of the images; means over pixels. 0 where
+      samples are all the same; 1 where they vary as much as the data. 0 for `_mlp` and `_mean`.
+    - `agreement_times_diversity`: `class_agreement` × `diversity`.
+    - `pairwise_distance`: distance of two samples of one x, over that of two images.
+    - `variance_explained_by_v`: E_z[Var_v t⁻¹(v|z)] / Var z̄, of the variance summed over channels.
+    - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`.
+    - `hue_distance`, `hue_distance_random`: see `hue_coverage`.
+    - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see there.
+    - `half_v_squared`: ½v² per dimension; ½ for v ~ N(0, 1).
+    - `probe_accuracy`, `probe_accuracy_code`, `probe_chance`: of the class from v, see `independence`.
+
+    All networks are run in evaluation mode, and are in the mode they had afterwards.
+
+    Args:
+        cinn: `ConditionalTransformer`.
+        greybox: `Greybox`, Φ = encode, Ψ = decode.
+        autoencoder: `Autoencoder`.
+        images: at least 2, in [-1, 1], on the networks' device.
+        n_samples: samples per image, at least 2.
+        batch_size: images at a time.
+        seed: of codes and samples.
+        classes: what the probe looks for; unless given, the classes that the network itself gives the images.
+        baseline: z -> code, such as an `MLP`.
+        factors: `FactorTransformer` on codes of this autoencoder.
+        factor_names: their names; numbers unless given.
+
+    Returns:
+        name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images.
+
+    Raises:
+        ValueError: fewer than 2 images or samples; names that do not fit the factors; images, samples or what the
+            networks make of them that are not finite (says how many).
+    """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} image(s); faithfulness compares at least 2")
+    require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
+    generator = torch.Generator(images.device).manual_seed(seed)
+    networks, named = Networks(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
+    with evaluating(*(network for network in (cinn, greybox, autoencoder, baseline, factors) if network is not None)):
+        real = EncodedImages.of(images, networks, batch_size, generator)
+        others = neighbours(real)
+        batches = torch.arange(len(images), device=images.device).split(batch_size)
+        seen = _Seen.joined(
+            _look(real, indices, others, networks, n_samples, named, generator)
+            for indices in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
+        )
+        data = spread(real, others["random"], named)
+    estimates = {
+        **{name: Estimate.mean(values) for name, values in seen.numbers.items()},
+        "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
+        **shares(seen.variation, data),
+        **independence(seen.v, real.codes, real.logits.argmax(1) if classes is None else classes),
+    }
+    if "class_agreement" in estimates:
+        estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
+    return _flat(estimates) | _zeros(baseline is not None) | hue_coverage(images, seen.hues)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is seen of a batch, a row for each image.
+
+    Attributes:
+        numbers: name -> (B,).
+        variation: of its samples, see there.
+        v: (B, N, 1, 1).
+        hues: of its samples, (B, k); (B, 0) for grey images.
+    """
+
+    numbers: dict[str, Tensor]
+    variation: dict[str, Tensor]
+    v: Tensor
+    hues: Tensor
+
+    @classmethod
+    def joined(cls, batches: Iterable["_Seen"]) -> "_Seen":
+        parts = list(batches)
+        numbers, variation = (
+            {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
+            for kind in ("numbers", "variation")
+        )
+        v, hues = (torch.cat([getattr(part, kind) for part in parts]) for kind in ("v", "hues"))
+        return cls(numbers, variation, v, hues)
+
+
+def _look(
+    real: EncodedImages,
+    indices: Tensor,
+    others: dict[str, Tensor],
+    networks: Networks,
+    n_samples: int,
+    factors: Factors,
+    generator: torch.Generator,
+) -> _Seen:
+    """Sample a batch, and measure samples and all that they are compared with."""
+    batch = real[indices]
+    v, logdet = networks.cinn(batch.codes, batch.z)
+    require_finite("real images", v=v, logdet=logdet)
+    samples = GeneratedImages.of(networks.cinn.sample(batch.z, n_samples, generator), networks, "samples")
+    rivals = references(real, indices, others, networks)
+    sets = {"": samples} | {f"_{name}": made for name, made in rivals.items()}
+    numbers = {
+        f"{name}{suffix}": values
+        for suffix, made in sets.items()
+        for name, values in likeness(batch, made, indices, real.z).items()
+    }
+    return _Seen(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.hues)
+
+
+def _naming(network: Any, names: Sequence[str] | None) -> Factors:
+    """Codes -> `factor_<name>` -> (B, N_k, 1, 1); nothing without a network."""
+    if network is None:
+        return lambda codes: {}
+    keys = [f"factor_{name}" for name in names or range(len(network.sizes))]
+    if not len(keys) == len(set(keys)) == len(network.sizes):
+        expected = f"{len(network.sizes)} different names, the residual last"
+        raise ValueError(f"factor_names is {list(names or ())}; expected {expected}")
+    return lambda codes: dict(zip(keys, network(codes)[0], strict=True))
+
+
+def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """`<name>` and `<name>_ci` of each estimate that there is."""
+    flat: dict[str, float] = {}
+    for name, estimate in estimates.items():
+        if not math.isnan(estimate.value):
+            flat |= {name: estimate.value, f"{name}_ci": estimate.half_width}
+    return flat
+
+
+def _zeros(baseline: bool) -> dict[str, float]:
+    """The diversity of references that are one image each."""
+    rivals = ("mlp", "mean") if baseline else ("mean",)
+    return {f"{name}_{rival}": 0.0 for name in ("diversity", "agreement_times_diversity") for rival in rivals}

@@ -1,0 +1,145 @@
+"""From bytes to the feature vectors that sets of images are compared by.
+
+An extractor is a network and what happens to the bytes before it: a network that photographs are judged by
+(see `inception`), one that was never trained (`random_network`), or a layer of any network.
+"""
+
+import hashlib
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from invariances.models.frozen import Frozen
+from invariances.utils.images import from_uint8
+
+Mode = Literal["legacy", "clean"]
+
+
+def resize(
+    pixels: UInt8[Tensor, "batch channels height width"], size: int, mode: Mode
+) -> Float[Tensor, "batch channels size size"]:
+    """Bytes at another size, as floats in [0, 255].
+
+    - `legacy`: bilinear without a filter on TensorFlow 1's grid, which aliases when it shrinks; published
+      FIDs use it.
+    - `clean`: bicubic with a filter, not rounded (Parmar et al. 2022, "On aliased resizing").
+
+    Raises:
+        ValueError: another mode.
+    """
+    if mode == "clean":
+        floats = interpolate(pixels.float(), (size, size), mode="bicubic", antialias=True)
+        return floats.clamp(0, 255)
+    if mode != "legacy":
+        raise ValueError(f"mode = {mode!r}; expected legacy or clean")
+    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+    return interpolate_bilinear_2d_like_tensorflow1x(pixels.float(), (size, size), align_corners=False)
+
+
+class Extractor(nn.Module):
+    """A frozen network that turns bytes (B, C, H, W) into features (B, D), float32.
+
+    Attributes:
+        name: part of a score's name.
+        transform: what happens to the bytes before the network sees them, in words.
+    """
+
+    def __init__(self, name: str, transform: str, network: nn.Module) -> None:
+        super().__init__()
+        self.name, self.transform = name, transform
+        self.network = network.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(_bare(self.network).parameters(), torch.empty(0)).device
+
+    def fingerprint(self) -> str:
+        """The name with the first digits of a hash of architecture and weights."""
+        digest = hashlib.sha256(repr(self.network).encode())
+        for weight in _bare(self.network).state_dict().values():
+            digest.update(weight.cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:8]}"
+
+
+class PictureExtractor(Extractor):
+    """A network on RGB pictures of one size: one channel is repeated to three, bytes become (b − 128) / 128.
+
+    Args:
+        name: of the network; `clean_` is put before it in that mode.
+        network: (B, 3, size, size) -> (B, D).
+        size: side in pixels.
+        mode: see `resize`.
+    """
+
+    def __init__(self, name: str, network: nn.Module, size: int, mode: Mode = "legacy") -> None:
+        super().__init__(
+            f"clean_{name}" if mode == "clean" else name, f"bytes, {mode} resize to {size}", network
+        )
+        self.size, self.mode = size, mode
+
+    def forward(
+        self, pixels: UInt8[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Features of a batch."""
+        rgb = pixels.to(self.device).expand(-1, 3, -1, -1)
+        return self.network((resize(rgb, self.size, self.mode) - 128) / 128)
+
+
+class LayerExtractor(Extractor):
+    """What any network with an `encode`, such as a `Greybox`, makes of images in [-1, 1] at their own size.
+
+    A map (B, C, H, W) is averaged over its positions, as Inception's last one is; vectors are taken as they
+    are. The network's own preprocessing applies, so the mode of resizing makes no difference.
+
+    Args:
+        name: such as `digits_clf.conv1`.
+        network: `encode` maps (B, C, H, W) in [-1, 1] to a tensor (B, D) or (B, D, H, W).
+
+    Raises:
+        TypeError: the network has no `encode`.
+    """
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        if not callable(getattr(network, "encode", None)):
+            raise TypeError(
+                f"{type(network).__name__} has no method encode; features come from a Greybox or the like"
+            )
+        super().__init__(name, "bytes, as they are", network)
+
+    def forward(
+        self, pixels: UInt8[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """Features of a batch."""
+        encode: Any = self.network.encode
+        z = encode(from_uint8(pixels.to(self.device)))
+        if not (isinstance(z, Tensor) and z.ndim in (2, 4)):
+            found = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(f"{self.name}: encode gave {found}; expected a tensor (B, D) or (B, D, H, W)")
+        return z.float().flatten(2).mean(dim=2) if z.ndim == 4 else z.float()
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The network itself, where `Frozen` hides it."""
+    return _bare(network.network) if isinstance(network, Frozen) else network
+
+
+def random_network(mode: Mode = "legacy") -> PictureExtractor:
+    """A fixed network that was never trained: 512 features of pictures of any kind, always the same weights.
+
+    Four 4 × 4 stride-2 convolutions with LeakyReLU on 64 × 64 pixels, averaged over positions. Random
+    features compare sets that are far from photographs (Naeem et al. 2020, section 3.2); the scale of the
+    score is its own.
+    """
+    generator = torch.Generator().manual_seed(0)
+    layers: list[nn.Module] = []
+    for c_in, c_out in ((3, 64), (64, 128), (128, 256), (256, 512)):
+        conv = nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, a=0.2, generator=generator)
+        layers += [conv, nn.LeakyReLU(0.2)]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return PictureExtractor("random", network, 64, mode)

@@ -1,0 +1,226 @@
+"""The real images that samples are compared with: measured once, kept in a file that says what it is of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from invariances.data.unpairing import unpaired
+from invariances.errors import UserError
+from invariances.evaluation.metrics.fid.extractors import Extractor
+from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
+from invariances.evaluation.metrics.fid.value_range import ImageChecker, ValueRange
+from invariances.flows.vectors import require
+from invariances.utils.files import atomic_write, cache_root, locked
+from invariances.utils.images import to_uint8
+
+log = logging.getLogger(__name__)
+
+Key = dict[str, Any]
+REMEDY = "name another file, or delete this one to have it computed anew"
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # what reading an .npz may raise
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What is known of a set of images.
+
+    Attributes:
+        statistics: number, mean and covariance of their features.
+        features: the features themselves, (n, D) float32, where pairs of images are compared; else (0, D).
+    """
+
+    statistics: FeatureStatistics
+    features: Tensor
+
+
+@torch.no_grad()
+def measure(
+    images: Iterable[Tensor],
+    extractor: Extractor,
+    value_range: ValueRange = "[-1, 1]",
+    batch_size: int = 50,
+    keep: bool = True,
+) -> FeatureSet:
+    """Features of a set of images, in one pass.
+
+    Args:
+        images: batches (B, C, H, W) or single images (C, H, W); sizes may differ from one to the next.
+        extractor: of the features.
+        value_range: of the images, see `ImageChecker`.
+        batch_size: images the network sees at a time; it makes no difference to the result.
+        keep: keep the features, n·D·4 bytes; memory does not grow with n otherwise.
+
+    Raises:
+        ValueError: what `ImageChecker` refuses; features that are not finite; a batch size below 1.
+    """
+    require(batch_size=(batch_size, 1))
+    door, statistics, kept = ImageChecker(value_range), FeatureStatistics(), []
+    for part in _parts(images, batch_size):
+        pixels = door(part)
+        if door.n_broken:
+            continue  # the set is refused at its end, when it is known how many images are broken
+        features = extractor(pixels).cpu()
+        statistics.update(features)
+        kept.append(features[: None if keep else 0])
+    door.close()
+    return FeatureSet(statistics, torch.cat(kept))
+
+
+def _parts(images: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
+    for batch in images:
+        batch = batch if batch.ndim == 4 else batch.unsqueeze(0)
+        yield from (part for part in batch.split(batch_size) if len(part))
+
+
+def reference(
+    loader: Any, extractor: Extractor, path: Path | None = None, batch_size: int = 50, keep: bool = True
+) -> FeatureSet:
+    """The images of a loader, read from a file if they were measured before.
+
+    Args:
+        loader: has a `dataset` and gives batches with `image` in [-1, 1], each example once.
+        extractor, batch_size, keep: see `measure`.
+        path: of the file; without it one in the cache folder that no other key has.
+
+    Raises:
+        UserError: the file is damaged, or holds something else: names each entry of the key that differs, with both
+            values.
+    """
+    key = reference_key(loader, extractor, keep)
+    path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
+    with locked(path):
+        if not path.exists():
+            _save(path, key, measure(_images(loader), extractor, batch_size=batch_size, keep=keep))
+            log.info("wrote the reference statistics %s", path)
+        return _load(path, key)
+
+
+def reference_key(loader: Any, extractor: Extractor, keep: bool) -> Key:
+    """What reference statistics depend on; `pictures` is a hash of all images, in whatever order and batches.
+
+    The images are taken from the loader, since what its data set gives may depend on the epoch, which the loader
+    sets; a pass costs less than the samples that are drawn for each score. Both images of a pair count.
+    """
+    digests: list[str] = []
+    size: list[int] = []
+    for images in _images(loader):
+        size = list(images.shape[1:])
+        digests += [_digest(picture.tobytes()) for picture in to_uint8(images).numpy()]
+    return {
+        "dataset": _name(loader.dataset),
+        "split": getattr(loader.dataset, "split", None),
+        "count": len(digests),
+        "size": size,
+        "pictures": _digest("".join(sorted(digests)).encode()),
+        "transform": extractor.transform,
+        "extractor": extractor.fingerprint(),
+        "features": keep,
+    }
+
+
+def _name(dataset: Any) -> str:
+    """The class of a data set, and of the one it is a part of."""
+    name = type(dataset).__qualname__
+    return f"{name}({_name(dataset.dataset)})" if hasattr(dataset, "dataset") else name
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def images_of(batch: dict[str, Tensor]) -> Tensor:
+    """The images of a batch, both of each pair.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = unpaired(batch)
+    if "image" not in found:
+        raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
+    return found["image"]
+
+
+def _images(loader: Any) -> Iterator[Tensor]:
+    return map(images_of, tqdm(loader, desc="reference images", unit="batch", leave=False, disable=None))
+
+
+def _save(path: Path, key: Key, measured: FeatureSet) -> None:
+    statistics = measured.statistics
+    arrays: dict[str, Any] = {
+        "key": np.array(json.dumps(key)),
+        "n": np.array(statistics.n),
+        "mean": statistics.mean.numpy(),
+        "cov": statistics.cov.numpy(),
+        "features": measured.features.numpy(),
+    }
+    with atomic_write(path) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _load(path: Path, key: Key) -> FeatureSet:
+    try:
+        arrays = _read(path)
+        _check_key(path, json.loads(str(arrays["key"])), key)
+        _check_arrays(arrays, key)
+        statistics = FeatureStatistics.from_moments(int(arrays["n"]), arrays["mean"], arrays["cov"])
+        return FeatureSet(statistics, torch.from_numpy(arrays["features"]))
+    except DAMAGED as error:
+        raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        raise ValueError("it is a single array; expected an archive of several, .npz")
+    with loaded as file:
+        arrays = dict(file)
+    if missing := {"key", "n", "mean", "cov", "features"} - arrays.keys():
+        raise ValueError(
+            f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}, so it does not say what it is of"
+        )
+    return arrays
+
+
+def _check_key(path: Path, found: Any, expected: Key) -> None:
+    if not isinstance(found, dict):
+        raise ValueError(f"its key is a {type(found).__name__}; expected a mapping")
+    differences = [
+        f"{name} is {found.get(name)!r}, expected {value!r}"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
+    if differences:
+        raise UserError(
+            f"{path}: these reference statistics are of something else ({'; '.join(differences)}); {REMEDY}"
+        )
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], key: Key) -> None:
+    """Refuse arrays that are not what their key says."""
+    n, n_features = key["count"], arrays["mean"].size
+    shapes = {
+        "n": (),
+        "mean": (n_features,),
+        "cov": (n_features, n_features),
+        "features": (n if key["features"] else 0, n_features),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}; expected {shape}")
+        if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds values that are no finite numbers")
+    if arrays["n"] != n:
+        raise ValueError(f"n is {arrays['n']}; expected {n}, the count of its key")

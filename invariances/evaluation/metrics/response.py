@@ -1,0 +1,124 @@
+"""Which factors does a classifier's verdict depend on?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from invariances.evaluation.base import first_examples
+from invariances.evaluation.metrics.predicted_class import predicted_class
+from invariances.evaluation.replace_factor import replace_factor
+from invariances.flows.vectors import require
+from invariances.models import Frozen, Greybox
+from invariances.utils.images import to_uint8
+
+N_SHOWN = 4  # images in the figure
+
+
+class Response:
+    """One factor of one image is drawn anew many times: how does the classifier's verdict spread?
+
+    - `response_<factor>_sigma`: standard deviation of the predicted class's number, mean over the images (CVPR
+      2020, section 4, has 2.74 for the digit, 0.19 for the colour and 0 for the residual).
+    - `response_<factor>_changed`: part of the draws whose class is not that of the image as it is.
+
+    Writes `response.png`, the histograms of the predicted classes.
+
+    Args:
+        classifier: judges images, as {checkpoint: …}; without it, the first stage is the classifier itself, and
+            its verdict follows from the code.
+        layer: of the first stage whose output is the code, where that is the classifier.
+        n_images: validation images whose factors are varied.
+        n_draws: of each factor of each image.
+        seed: of the draws.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module | None = None,
+        layer: str = "encoder",
+        n_images: int = 4,
+        n_draws: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        require(n_images=(n_images, 1), n_draws=(n_draws, 1))
+        self.classifier = None if classifier is None else Frozen(classifier)
+        self.layer, self.n_images, self.n_draws, self.seed = layer, n_images, n_draws, seed
+
+    @torch.no_grad()
+    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
+        """Measure an iterator with a flow on codes.
+
+        Raises:
+            ValueError: no classifier is given, and the first stage is none; its output is no logits.
+        """
+        images = first_examples(loader, self.n_images, iterator.device)["image"]
+        logits = self._judge(iterator)
+        code = iterator.code(images)
+        own = logits(iterator.to_code(iterator.to_factors(code)))
+        unchanged = predicted_class(own)
+        varied = self._varied(iterator, logits, code)  # (B, K, n_draws)
+        figure = _histograms(images, varied, iterator.factor_names, n_classes=own.shape[1])
+        figure.savefig(folder / "response.png", dpi=110)
+        sigma = varied.float().std(dim=2, correction=0).mean(dim=0).tolist()
+        changed = (varied != unchanged.view(-1, 1, 1)).float().mean(dim=(0, 2)).tolist()
+        numbers = {"sigma": sigma, "changed": changed}
+        return {
+            f"response_{name}_{what}": value
+            for what, values in numbers.items()
+            for name, value in zip(iterator.factor_names, values, strict=True)
+        }
+
+    def _judge(self, iterator: Any) -> Callable[[Tensor], Tensor]:
+        """Codes to logits."""
+        if self.classifier is None:
+            return self._first_stage(iterator.first_stage.network)
+        classifier = self.classifier.to(iterator.device)
+        return lambda code: classifier(iterator.decode(code))
+
+    def _first_stage(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        try:
+            with torch.inference_mode(False):  # the cut is found in an autograd graph
+                return Greybox(network, self.layer).decode
+        except ValueError as error:
+            raise ValueError(
+                f"response/classifier is not given, and the first stage, {type(network).__name__}, is no classifier "
+                f"that can be cut at response/layer {self.layer} ({error}); give one as classifier: {{checkpoint: …}}"
+            ) from error
+
+    def _varied(self, iterator: Any, logits: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
+        """Predicted classes for each image, factor and draw."""
+        generator = torch.Generator(code.device).manual_seed(self.seed)
+        classes = []
+        for one in code.split(1):
+            factors = iterator.to_factors(one)
+            for k, e in enumerate(factors):
+                shape = (self.n_draws, *e.shape[1:])
+                draws = torch.randn(shape, generator=generator, device=e.device)
+                classes.append(predicted_class(logits(iterator.to_code(replace_factor(factors, k, draws)))))
+        return torch.stack(classes).unflatten(0, (len(code), -1))
+
+
+def _histograms(images: Tensor, varied: Tensor, names: tuple[str, ...], n_classes: int) -> Figure:
+    """A row for each image: itself, then for each factor how often each class is predicted."""
+    n_rows = min(N_SHOWN, len(images))
+    figure = Figure(figsize=(1.6 + 2.4 * len(names), 1.5 * n_rows + 0.3), layout="constrained")
+    ratios = [0.6, *[1] * len(names)]
+    axes = figure.subplots(n_rows, len(names) + 1, squeeze=False, gridspec_kw={"width_ratios": ratios})
+    for row in range(n_rows):
+        pixels = to_uint8(images[row : row + 1])[0].permute(1, 2, 0).cpu().numpy()
+        axes[row, 0].imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes[row, 0].set_axis_off()
+        for axis, name, classes in zip(axes[row, 1:], names, varied[row].cpu().numpy(), strict=True):
+            axis.bar(range(n_classes), np.bincount(classes, minlength=n_classes) / len(classes))
+            axis.set_ylim(0, 1)
+            axis.set_title(f"{name}: σ = {classes.std():.2f}", fontsize=9)
+            axis.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,1 @@
+"""The page `report.html` on one or several evaluated runs."""

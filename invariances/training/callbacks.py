@@ -1,0 +1,276 @@
+"""What happens around the training loop: counting, saving, stopping on a signal, evaluating, showing progress."""
+
+import logging
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from tqdm import tqdm
+
+from invariances.errors import Stopped, UserError
+from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
+from invariances.training.loggers.wandb import Wandb
+from invariances.utils import checkpoints
+from invariances.utils.images import save_png
+
+log = logging.getLogger(__name__)
+
+
+class StepCounter(pl.Callback):
+    """Count each batch once, and end the training at `num_steps`. Stands before all callbacks that read the counter."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        pl_module.step += 1
+        trainer.should_stop = trainer.should_stop or int(pl_module.step) >= self.num_steps
+
+
+class Checkpoints(pl.Callback):
+    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
+
+    A checkpoint also holds the resolved config, so that it can be loaded without its run folder. Weights that are not
+    finite are never saved.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
+        self.folder, self.config, self.every, self.keep = folder, config, every, keep
+        self.last_step = 0  # that was saved
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.last_step = int(pl_module.step)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.should_stop or int(pl_module.step) % self.every == 0:
+            self.save(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.last_step < int(pl_module.step):  # ended by a setting of the trainer, such as max_time
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Save now, then delete what is older than the newest `keep`."""
+        step = int(pl_module.step)
+        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"step {step}: {len(broken)} weights are not finite, first {broken[0]}; nothing was saved: "
+                "lower the learning rate, then resume from the last checkpoint"
+            )
+        checkpoints.save(trainer, self.folder / f"model-{step}.ckpt")
+        self.last_step = step
+        if trainer.is_global_zero:
+            checkpoints.prune(self.folder, self.keep)
+
+
+class StopOnSignal(pl.Callback):
+    """On Ctrl-C or SIGTERM finish the batch, save, leave with exit code 130 or 143; a second signal ends at once.
+
+    A context manager, around `fit`: behind it the signals do what they did before.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: int | None = None
+        self.saved = False
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no say in signals
+            self.previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self.previous.items():
+            signal.signal(signum, handler)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        # not earlier: Lightning would put its own handler on top, which ends a run on SIGTERM with exit code 0
+        for signum in self.previous:
+            signal.signal(signum, self._receive)
+
+    def _receive(self, signum: int, frame: Any) -> None:
+        self.received = signum
+        signal.signal(signum, signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self.received is not None:
+            self.checkpoints.save(trainer, pl_module)
+            self.saved = True
+
+    # The batch's losses are logged after `on_train_batch_end`, and an evaluation that is due belongs to this step: a
+    # resumed run does neither again. Leave in what comes next.
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        self._leave(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._leave(pl_module)
+
+    def _leave(self, pl_module: Any) -> None:
+        if self.received is not None and self.saved:
+            raise Stopped(self.received, f" after step {int(pl_module.step)}; the state is saved")
+
+
+class Evaluations(pl.Callback):
+    """Run the evaluations at the end of each validation pass; write `metrics.json` and pictures, log both.
+
+    Args:
+        evaluations: name -> evaluation.
+        folder: where they write to.
+        by_step: whether the pass at step n writes to `folder/step-<n>/`, as one of several.
+    """
+
+    def __init__(self, evaluations: dict[str, Evaluation], folder: Path, by_step: bool = True) -> None:
+        self.evaluations, self.folder, self.by_step = evaluations, folder, by_step
+        self.last_step: int | None = None  # of the last pass, so that the end of the training does not repeat it
+        self.numbers: dict[str, float] = {}  # of the last pass; Lightning's own keep those of earlier ones as well
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.last_step = int(pl_module.step)
+        if trainer.is_global_zero:
+            folder = self.folder / f"step-{self.last_step:08d}" if self.by_step else self.folder
+            shutil.rmtree(folder, ignore_errors=True)  # left by a run that was cut off
+            folder.mkdir(parents=True)
+            losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
+            metrics = evaluate(self.evaluations, pl_module, trainer.val_dataloaders, folder, losses)
+            pl_module.log_dict(metrics, rank_zero_only=True)
+            self.numbers = losses | metrics
+            _show_pictures(trainer, folder, self.last_step)
+        trainer.strategy.barrier("evaluations")
+
+
+class TrainingPictures(pl.Callback):
+    """Draw the first validation images every `every` steps: PNG files, TensorBoard, and whoever else shows pictures.
+
+    Args:
+        evaluations: name -> evaluation; those that draw are used.
+        loader: of the validation split.
+        folder: the picture at step n is `folder/<name>-<n>.png`.
+        every: steps between two of them.
+    """
+
+    def __init__(self, evaluations: dict[str, Evaluation], loader: Any, folder: Path, every: int) -> None:
+        self.drawings = {name: each for name, each in evaluations.items() if isinstance(each, Drawing)}
+        self.loader, self.folder, self.every = loader, folder, every
+        self.images: Any = None  # read at the first use, the same ever after
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if self.drawings and trainer.is_global_zero and int(pl_module.step) % self.every == 0:
+            pl_module.eval()
+            for name in list(self.drawings):
+                self._draw(name, trainer, pl_module)
+            pl_module.train()
+
+    def _draw(self, name: str, trainer: pl.Trainer, pl_module: Any) -> None:
+        step = int(pl_module.step)
+        try:
+            for title, pixels in self.drawings[name].draw(pl_module, self._images(pl_module)).items():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_png(self.folder / f"{title}-{step:08d}.png", pixels)
+                _show_picture(trainer, title, pixels.cpu().numpy(), step)
+        except Exception as error:  # whatever a picture trips over, the training is worth more
+            del self.drawings[name]
+            log.warning("picture %s is missing from step %d on: %s: %s", name, step, type(error).__name__, error)
+
+    def _images(self, pl_module: Any) -> Any:
+        if self.images is None:
+            most = max(drawing.n_images for drawing in self.drawings.values())
+            self.images = first_examples(self.loader, most, pl_module.device)["image"]
+        return self.images
+
+
+def _show_pictures(trainer: pl.Trainer, folder: Path, step: int) -> None:
+    for path in sorted(folder.glob("*.png")):
+        _show_picture(trainer, path.stem, np.asarray(Image.open(path).convert("RGB")), step)
+
+
+def _show_picture(trainer: pl.Trainer, name: str, pixels: Any, step: int) -> None:
+    """Hand a picture, (H, W, 3) bytes, to every logger that shows pictures."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        elif isinstance(logger, Wandb):
+            logger.log_image(name, pixels, step)
+
+
+class Progress(pl.Callback):
+    """One progress bar over all steps of the run, with the losses behind it; a line for each evaluation."""
+
+    def __init__(self, num_steps: int, evaluations: Evaluations) -> None:
+        self.num_steps, self.evaluations = num_steps, evaluations
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self.bar = tqdm(
+                total=self.num_steps,
+                initial=int(pl_module.step),
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
+            )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.bar is not None and self.bar.update():
+            losses = {k.removeprefix("train/"): v for k, v in trainer.callback_metrics.items() if "train/" in k}
+            self.bar.set_postfix({k: f"{v:.4g}" for k, v in losses.items()}, refresh=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            numbers = headlines(self.evaluations.numbers).items()
+            line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers)
+            tqdm.write(f"step {int(pl_module.step)}: {line}")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class EvaluationProgress(pl.Callback):
+    """A progress bar over a validation pass of its own, then its numbers with their 95 % intervals, one a line."""
+
+    bar: tqdm
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self.evaluations = evaluations
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.bar = tqdm(total=sum(map(int, trainer.num_val_batches)), desc="validation", unit="batch")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.bar.update()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.bar.close()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        numbers = self.evaluations.numbers
+        for name, value in headlines(numbers).items() if trainer.is_global_zero else ():
+            interval = f" ± {numbers[f'{name}_ci']:.2g}" if f"{name}_ci" in numbers else ""
+            print(f"{name.removeprefix('validation/'):32} {value:.4g}{interval}")
+
+
+def headlines(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers without those that stand beside another one, such as its references and its interval.
+
+    >>> headlines({"cosine": 0.98, "cosine_random": 0.5, "cosine_ci": 0.01, "probe_accuracy": 0.1})
+    {'cosine': 0.98, 'probe_accuracy': 0.1}
+    """
+    beside = {name for name in numbers for other in numbers if name.startswith(f"{other}_")}
+    return {name: value for name, value in numbers.items() if name not in beside}

@@ -1,0 +1,228 @@
+"""From a checked config to a trained and evaluated model: Lightning's Trainer around an iterator."""
+
+import logging
+import traceback
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from invariances import config as configs
+from invariances.config.networks import BUILDERS, with_networks
+from invariances.data.loader import First, Loader
+from invariances.errors import UserError, named
+from invariances.evaluation import Evaluation
+from invariances.evaluation.report.page import can_report, write_report
+from invariances.iterators import Iterator
+from invariances.training.callbacks import (
+    Checkpoints,
+    EvaluationProgress,
+    Evaluations,
+    Progress,
+    StepCounter,
+    StopOnSignal,
+    TrainingPictures,
+)
+from invariances.training.run import Run
+from invariances.utils import checkpoints
+
+log = logging.getLogger(__name__)
+
+# What Lightning raises for settings that do not go together, or not with this machine.
+REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
+
+# Lightning's advice that does not hold here.
+NEEDLESS = (
+    "does not have many workers",  # data sets make whole batches at once
+    "smaller than the logging interval",  # steps count, whatever the length of an epoch
+    "callbacks used to create the checkpoint",  # ours keep nothing in it
+    "isinstance.treespec",  # its own use of torch
+)
+
+DEBUG_STEPS = 3
+DEBUG_BATCHES = 2
+
+
+def train(
+    config: dict[str, Any],
+    run: Run,
+    checkpoint: Path | None = None,
+    restart: bool = False,
+    debug: bool = False,
+) -> None:
+    """Train, evaluating after each epoch and at the end.
+
+    Args:
+        config: checked and resolved.
+        run: where everything is written.
+        checkpoint: go on from it: weights, optimiser, step counter and place in the epoch.
+        restart: take the weights of `checkpoint` only, and count from 0.
+        debug: a few steps on a few examples.
+    """
+    train_loader, validation_loader = build_loader(config, "train", debug), build_loader(config, "validation", debug)
+    state = None if checkpoint is None else checkpoints.load(checkpoint)
+    resumed = None if restart else checkpoint
+    begin = 0 if resumed is None else checkpoints.step_of(state, resumed)
+    num_steps = config.get("num_steps") or config["num_epochs"] * len(train_loader)
+    if begin >= num_steps and not debug:
+        return _finished(run, checkpoint, num_steps)
+    iterator = _build_iterator(config, begin + DEBUG_STEPS if debug else num_steps)
+    if state is not None:
+        checkpoints.load_weights(iterator, state, checkpoint)
+        iterator.step.fill_(begin)
+    _fit(iterator, train_loader, validation_loader, resumed, config, run, debug)
+
+
+def _fit(
+    iterator: Iterator,
+    train_loader: Loader,
+    validation_loader: Loader,
+    resumed: Path | None,
+    config: dict[str, Any],
+    run: Run,
+    debug: bool,
+) -> None:
+    """Train an iterator to its last step, from a checkpoint on if there is one."""
+    begin, log_freq = int(iterator.step), DEBUG_STEPS if debug else config["log_freq"]
+    keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
+    stop, built = StopOnSignal(keeper), _build_evaluations(config, debug)
+    evaluations = Evaluations(built, run.path / "train" / "eval")
+    pictures = TrainingPictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
+    counter, progress = StepCounter(iterator.num_steps), Progress(iterator.num_steps, evaluations)
+    trainer = _trainer(
+        config,
+        run,
+        [counter, keeper, stop, pictures, evaluations, progress],
+        log_every_n_steps=1 if debug else min(50, log_freq),
+        check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
+        logger=_loggers(config, run, debug),
+    )
+    with stop, _first_batch_explained(iterator, len(train_loader.dataset), config["batch_size"]):
+        trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resumed, weights_only=True)
+    if int(iterator.step) == begin:
+        raise UserError("trainer: the training ended before its first step; look at limit_train_batches and the like")
+    if evaluations.last_step != int(iterator.step):
+        trainer.validate(iterator, validation_loader, verbose=False)
+
+
+def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
+    """Say that there is nothing left to train; a new run that was to go on from another's end is refused."""
+    told = f"has finished its {num_steps} steps; raise num_steps to train on"
+    if checkpoint.parent.resolve() != run.checkpoints.resolve():
+        raise UserError(f"{checkpoint}: {told}")
+    log.info("%s %s", run.path, told)
+
+
+def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = False) -> Path:
+    """Evaluate a checkpoint on the validation split.
+
+    Args:
+        config: checked and resolved.
+        run: its folder `eval/<time>` takes `metrics.json`, the pictures and, for a conditional or a disentangling
+            INN, a report; nothing else in it changes.
+        checkpoint: of the iterator that the config names.
+        debug: on a few examples.
+
+    Returns:
+        the folder that was written.
+    """
+    loader = build_loader(config, "validation", debug)
+    iterator = _build_iterator(config, num_steps=1)
+    checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
+    folder = run.new_evaluation()
+    evaluations = Evaluations(_build_evaluations(config, debug), folder, by_step=False)
+    trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)
+    with _trainer_explained():
+        trainer.validate(iterator, loader, verbose=False)
+    if trainer.is_global_zero and can_report(folder):
+        print(write_report([run.path], folder))
+    return folder
+
+
+def build_loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
+    """The batches of a split, `train` or `validation`; of a few examples where it is a debug run."""
+    dataset = configs.build_dataset(config, split)
+    if debug:
+        dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
+    with named(f"datasets/{split}"):
+        return Loader(
+            dataset,
+            config["batch_size"],
+            seed=config["seed"],
+            shuffle=split == "train",
+            n_workers=config["n_data_processes"],
+        )
+
+
+@contextmanager
+def _first_batch_explained(iterator: Iterator, n_examples: int, batch_size: int) -> Generator[None]:
+    """A UserError where data and networks do not fit, which the first batch shows."""
+    before = int(iterator.step)
+    try:
+        with _trainer_explained():
+            yield
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        if int(iterator.step) > before:
+            raise
+        facts = f"{n_examples} example(s), batch_size {batch_size}"
+        raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
+
+
+def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
+    """The iterator with its networks; frozen ones come from their checkpoints."""
+    pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
+    arguments = configs.iterator_arguments(config) | {"num_steps": num_steps}
+    for name, build in BUILDERS.items():
+        if configs.takes(config, name):
+            arguments[name] = build(config)
+    return configs.build_iterator(config, **arguments)
+
+
+def _build_evaluations(config: dict[str, Any], debug: bool) -> dict[str, Evaluation]:
+    """The evaluations; a debug run leaves files of statistics, which are of the whole split, alone."""
+    parts = {name: with_networks(config.get(name), name) for name in ("evaluation", "fid")}
+    return configs.build_evaluations(config | parts | ({"fid_stats": None} if debug else {}))
+
+
+def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
+    """CSV and TensorBoard, and what the config asks for beside them."""
+    local: list[Logger] = [
+        CSVLogger(run.path / "train", name="csv", version=run.started),
+        TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
+    ]
+    return local if debug else [*local, *configs.build_integrations(config, run.path)]
+
+
+def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
+    """Lightning's Trainer; steps, checkpoints and progress are ours, the rest is the config's `trainer` section."""
+    for needless in NEEDLESS:
+        warnings.filterwarnings("ignore", f".*{needless}.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    ours = {
+        "max_epochs": -1,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,  # they would initialise ActNorm on validation images
+        "use_distributed_sampler": False,
+        "default_root_dir": str(run.path),
+    }
+    with _trainer_explained():
+        return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)
+
+
+@contextmanager
+def _trainer_explained() -> Generator[None]:
+    """A UserError where Lightning refuses what the section `trainer` asks for."""
+    try:
+        yield
+    except Exception as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not isinstance(error, REFUSALS) or "pytorch_lightning" not in Path(innermost).parts:
+            raise
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error

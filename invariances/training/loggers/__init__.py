@@ -1,0 +1,1 @@
+"""Loggers of other services, one a file."""

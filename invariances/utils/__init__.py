@@ -1,0 +1,1 @@
+"""What several rooms stand on: files, downloads, images, names, checkpoint files."""

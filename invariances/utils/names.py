@@ -1,0 +1,32 @@
+"""Messages about unknown names: the nearest name that is known."""
+
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Any
+
+FEW = 12  # names that a message can list in full
+
+
+def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like `name`, if any is near: 1 is equal, 0 has no letter in common.
+
+    >>> nearest("Conv1", ["conv1", "logits"])
+    'conv1'
+    """
+    exact = sorted(set(known))
+    folded = {other.lower(): other for other in exact}
+    if close := difflib.get_close_matches(str(name), exact, n=1, cutoff=cutoff):
+        return close[0]
+    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
+
+
+def hint(name: Any, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of a few.
+
+    >>> hint("batchsize", ["batch_size", "seed"])
+    '; did you mean batch_size?'
+    """
+    if near := nearest(name, known):
+        return f"; did you mean {near}?"
+    return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= FEW else ""

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from scipy import stats
+
+from invariances.evaluation.metrics.faithfulness import similarity as page
+from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
+from invariances.evaluation.metrics.faithfulness.similarity import likeness
+
+
+def sets(n=6, k=3, d=50, n_classes=7, seed=0, channels=1):
+    """Random images, and images made for them, with representations that are half zeros as behind a ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    real = EncodedImages(normal(n, channels, 2, 2), normal(n, 4, 1, 1), normal(n, d, 1, 1).relu(), normal(n, n_classes))
+    made = normal(n, k, channels, 2, 2), normal(n, k, 4, 1, 1), normal(n, k, d, 1, 1).relu(), normal(n, k, n_classes)
+    return real, GeneratedImages(*made)
+
+
+def found(real, made):
+    indices = torch.arange(len(real.images))
+    return {name: values.tolist() for name, values in likeness(real, made, indices, real.z).items()}
+
+
+def test_correlations_are_scipys():
+    real, made = sets()
+    z, others = real.z.flatten(1).numpy(), made.z.flatten(2).numpy()
+    pearson = [sum(stats.pearsonr(z[i], other)[0] for other in others[i]) / 3 for i in range(6)]
+    spearman = [stats.spearmanr(z[i], others[i][0])[0] for i in range(6)]  # of the first that was made
+    assert found(real, made)["pearson"] == pytest.approx(pearson, abs=1e-5)
+    assert found(real, made)["spearman"] == pytest.approx(spearman, abs=1e-5)
+
+
+def test_rank_correlation_of_large_representations_uses_a_part(monkeypatch):
+    real, made = sets(n=20, d=4000)
+    made = GeneratedImages(made.images, made.codes, made.z + 0.5 * real.z[:, None], made.logits)
+    exact = [stats.spearmanr(real.z[i].flatten(), made.z[i, 0].flatten())[0] for i in range(20)]
+    assert found(real, made)["spearman"] == pytest.approx(exact, abs=0.08)
+    monkeypatch.setattr(page, "MOST_RANKED", 4000)
+    assert found(real, made)["spearman"] == pytest.approx(exact, abs=1e-4)
+
+
+def test_distances_are_those_of_their_definition():
+    real, made = sets()
+    z, others = real.z.flatten(1), made.z.flatten(2)
+    for i in range(6):
+        cosine = sum(float(z[i] @ other / z[i].norm() / other.norm()) for other in others[i]) / 3
+        relative = sum(float((z[i] - other).norm() / z[i].norm()) for other in others[i]) / 3
+        assert found(real, made)["cosine"][i] == pytest.approx(cosine, abs=1e-5)
+        assert found(real, made)["relative_l2"][i] == pytest.approx(relative, abs=1e-5)
+
+
+def test_rank_among_the_neighbours_of_what_was_made():
+    z = torch.tensor([0.0, 1.0, 3.0, 6.0]).reshape(4, 1, 1, 1)
+    real = EncodedImages(torch.zeros(4, 1, 1, 1), torch.zeros(4, 1, 1, 1), z, torch.zeros(4, 2))
+    made = torch.tensor([[0.1, 2.9], [1.9, 1.0], [9.0, 2.0], [-5.0, 6.0]]).reshape(4, 2, 1, 1, 1)
+    #       ranks of the own image: 1, 3;  1 (1 is nearer than 3), 1;  2, 2 → a tie of 1 and 3 counts for the own;  4, 1
+    ranks = [[1, 3], [1, 1], [2, 1], [4, 1]]
+    result = found(real, GeneratedImages(torch.zeros(4, 2, 1, 1, 1), made, made, torch.zeros(4, 2, 2)))
+    assert result["retrieval_rank"] == [sum(r) / 2 for r in ranks]
+    assert result["retrieval_mrr"] == pytest.approx([sum(1 / k for k in r) / 2 for r in ranks])
+
+
+def test_the_first_class_may_be_among_the_first_five():
+    logits = torch.arange(7.0).repeat(2, 1)  # class 6 for both
+    made = torch.tensor([[0.0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 1, 0, 2], [6, 5, 4, 3, 2, 1, 0]])
+    real, others = sets(n=2)
+    result = found(
+        EncodedImages(real.images, real.codes, real.z, logits),
+        GeneratedImages(others.images, others.codes, others.z, made.repeat(2, 1, 1)),
+    )
+    assert result["class_agreement"] == pytest.approx([1 / 3] * 2)
+    assert result["class_agreement_top5"] == pytest.approx([2 / 3] * 2)  # 2 is the fifth largest logit of the second
+
+
+def test_what_means_nothing_is_left_out():
+    assert "class_agreement_top5" not in found(*sets(n_classes=5))  # each class is among five of five
+    assert "hue_agreement" not in found(*sets(channels=1))
+    real, made = sets()
+    maps = (
+        EncodedImages(real.images, real.codes, real.z, torch.zeros(6, 7, 4, 4)),
+        GeneratedImages(made.images, made.codes, made.z, torch.zeros(6, 3, 7, 4, 4)),
+    )
+    assert "class_agreement" not in found(*maps)  # the output is no list of classes

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from invariances.evaluation import Swaps
+from invariances.evaluation.metrics.swaps import donors, swap_scores
+from invariances.utils.images import to_uint8
+from tests.evaluation.factor_world import Sign, images, iterator, loader
+
+
+def test_a_swap_brings_what_the_factor_holds_and_nothing_else():
+    scores = swap_scores(iterator(), images(), Sign())
+    exact = {
+        "swap_none_class_kept": 1,
+        "swap_none_class_donor": 0,
+        "swap_first_class_donor": 1,
+        "swap_first_class_kept": 0,
+        "swap_residual_class_donor": 0,
+        "swap_residual_class_kept": 1,
+        "swap_none_colour_kept": 1,
+    }
+    assert {name: scores[name] for name in exact} == pytest.approx(exact, abs=1e-6)
+    # of three channels, the correlation is 1 in those that come from the donor and 0 in the others
+    rough = {
+        "swap_none_colour_donor": 0,
+        "swap_first_colour_donor": 1 / 3,
+        "swap_first_colour_kept": 2 / 3,
+        "swap_residual_colour_donor": 2 / 3,
+        "swap_residual_colour_kept": 1 / 3,
+    }
+    assert {name: scores[name] for name in rough} == pytest.approx(rough, abs=0.05)
+    assert len(scores) == len(exact) + len(rough)
+
+
+def test_only_pairs_of_different_classes_count():
+    same = images().abs()  # all of class 1
+    scores = swap_scores(iterator(), same, Sign())
+    assert scores["swap_first_class_donor"] != scores["swap_first_class_donor"]  # NaN: there is no such pair
+
+
+def test_batches_make_no_difference():
+    one, many = (swap_scores(iterator(), images(103), Sign(), batch_size=size) for size in (1, 50))
+    assert one == pytest.approx(many, abs=1e-6)
+
+
+def test_without_a_classifier_or_a_colour():
+    scores = swap_scores(iterator(), images(50))
+    assert len(scores) == 6 and all("colour" in name for name in scores)
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_no_image_is_its_own_donor(n):
+    for seed in range(20):
+        places = donors(n, seed)
+        assert places.sort().values.tolist() == list(range(n))
+        assert (places != torch.arange(n)).all()
+
+
+def test_images_that_lie_class_by_class_get_donors_of_all_classes():
+    classes = torch.arange(2000) // 1000
+    changed = [(classes != classes[donors(2000, seed)]).float().mean().item() for seed in range(5)]
+    assert changed == pytest.approx([0.5] * 5, abs=0.06)
+
+
+def test_a_network_that_is_no_classifier():
+    with pytest.raises(ValueError, match=r"gives shape \(50, 3, 1, 1\); expected logits \(B, classes\)"):
+        swap_scores(iterator(), images(100), nn.Identity())
+    with pytest.raises(ValueError, match="logits that are not finite for 50 of 50 images"):
+        swap_scores(iterator(), torch.nan * images(100), Sign())
+
+
+def test_one_image_has_no_donor():
+    with pytest.raises(ValueError, match="at least 2"):
+        swap_scores(iterator(), images(1))
+
+
+def test_the_table_has_donors_above_and_images_on_the_left(tmp_path):
+    numbers = Swaps(n_images=2, n_pairs=20, classifier=Sign())(iterator(), loader(), tmp_path)
+    assert numbers["swap_first_class_donor"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"swaps_first.png", "swaps_residual.png"}
+    picture = np.asarray(Image.open(tmp_path / "swaps_first.png"))
+    cells = picture[2::3, 2::3]  # pictures of one pixel, two white pixels between them
+    a, b = to_uint8(images(2))[:, :, 0, 0].tolist()
+    swapped = [[b[0], a[1], a[2]], [a[0], b[1], b[2]]]
+    expected = [[[255] * 3, a, b], [a, a, swapped[0]], [b, swapped[1], b]]
+    assert cells.tolist() == expected

@@ -1,0 +1,101 @@
+"""The report on runs whose files are damaged, and in folders that hold something already."""
+
+import json
+
+import numpy as np
+import pytest
+
+from invariances.errors import UserError
+from invariances.evaluation.report.page import write_report
+
+
+def evaluation(run, name, step=1, layer="conv1"):
+    """A folder as an evaluation leaves it; the higher the step, the newer."""
+    folder = run / "eval" / name
+    folder.mkdir(parents=True)
+    facts = {"time": f"2026-11-25T10:00:{step:02}+00:00", "layer": layer, "depth": 3, "metrics": {"cosine": step / 10}}
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    np.savez_compressed(folder / "grid.npz", input=np.zeros((2, 3, 4, 4), np.uint8))
+    return folder
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def without_time(path):
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "time"}))
+
+
+def no_pictures(path):
+    np.savez(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("metrics.json", cut),
+        ("metrics.json", without_time),
+        ("metrics.json", lambda path: path.write_text("[1, 2]")),
+        ("metrics.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("grid.npz", cut),
+        ("grid.npz", lambda path: path.write_bytes(b"")),
+        ("grid.npz", no_pictures),
+    ],
+)
+def test_a_damaged_evaluation_is_left_out_with_a_warning(tmp_path, caplog, name, damage):
+    run = tmp_path / "run"
+    evaluation(run, "old", 1), evaluation(run, "good", 5)
+    damaged = evaluation(run, "newest", 9)
+    damage(damaged / name)
+    page = write_report([run], tmp_path / "out").read_text()
+    assert "0.500" in page and "0.900" not in page
+    assert [record.message.split(" (")[0] for record in caplog.records] == [
+        f"{damaged}: this evaluation is damaged and left out"
+    ]
+
+
+def test_nothing_but_damage(tmp_path):
+    cut(evaluation(tmp_path / "run", "one") / "metrics.json")
+    with pytest.raises(UserError, match=r"run: no evaluation of a layer or of factors found.*edflow -p"):
+        write_report([tmp_path / "run"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["afile", "afile/x"])
+def test_a_file_is_no_folder_for_a_report(tmp_path, name):
+    evaluation(tmp_path / "run", "one")
+    (tmp_path / "afile").write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: the report cannot be written there .*name another folder: -o"):
+        write_report([tmp_path / "run"], tmp_path / name)
+    assert (tmp_path / "afile").read_text() == "mine"
+
+
+def factors(run, pictures):
+    folder = run / "eval" / "one"
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"time": "2026-11-25T10:00:00+00:00", "factors": {"digit": 2, "residual": 3}, "metrics": {}}
+    (folder / "metrics.json").write_text(json.dumps(facts))
+    for old in folder.glob("*.png"):
+        old.unlink()
+    for picture in pictures:
+        (folder / picture).write_bytes(b"PNG")
+
+
+def test_pictures_of_an_earlier_report_go_and_others_stay(tmp_path):
+    out, runs = tmp_path / "out", [tmp_path / name for name in ("a", "b", "diin", "diin-2")]
+    for run, layer in zip(runs, ("conv1", "conv/2"), strict=False):
+        evaluation(run, "one", layer=layer)
+    for run in runs[2:]:
+        factors(run, ["walk_digit.png", "response.png"])
+    write_report(runs, out)
+    (out / "layer-cake.png").write_bytes(b"mine")
+    written = {path.name for path in out.iterdir()}
+    assert {"layer-1-conv1.png", "layer-2-conv-2.png", "ladder.csv", "diin-walk_digit.png"} <= written
+
+    write_report(runs[1:2], out)
+    assert {path.name for path in out.glob("layer-*")} == {"layer-1-conv-2.png", "layer-cake.png"}
+    factors(runs[2], ["response.png"])
+    write_report(runs[2:3], out)
+    left = {"report.html", "layer-cake.png", "diin-response.png", "diin-2-walk_digit.png", "diin-2-response.png"}
+    assert {path.name for path in out.iterdir()} == left

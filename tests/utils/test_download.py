@@ -1,0 +1,140 @@
+import hashlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+
+import pytest
+
+from invariances.utils.download import DownloadError, download
+
+GOOD = bytes(range(256)) * 400
+MD5 = hashlib.md5(GOOD).hexdigest()
+PAGE = b"<html>quota exceeded</html>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What the server gives is named by the path."""
+
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        getattr(self, self.path.split("/")[1])()
+
+    def answer(self, body, status=200, length=None):
+        self.send_response(status)
+        self.send_header("Content-Length", str(length or len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def good(self):
+        self.answer(GOOD)
+
+    def slow(self):
+        time.sleep(0.5)
+        self.answer(GOOD)
+
+    def changed(self):
+        self.answer(GOOD[:-1] + b"x")
+
+    def page(self):
+        self.answer(PAGE)
+
+    def empty(self):
+        self.answer(b"")
+
+    def half(self):
+        self.answer(GOOD[: len(GOOD) // 2], length=len(GOOD))
+
+    def forbidden(self):
+        self.answer(PAGE, 403)
+
+    def busy(self):
+        self.answer(PAGE, 503)
+
+    def nothing(self):
+        """Close the connection without a word."""
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests = []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+FAULTS = ["changed", "page", "empty", "half", "forbidden", "busy", "nothing"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_leaves_nothing_and_a_second_attempt_works(server, tmp_path, fault):
+    path = tmp_path / "deep" / "file.gz"
+    with pytest.raises(DownloadError) as error:
+        download(path, [f"{server.url}/{fault}"], MD5)
+    message = str(error.value)
+    assert f"{server.url}/{fault}" in message and MD5 in message and str(path) in message
+    assert "\n" not in message
+    assert [p.name for p in path.parent.iterdir()] in ([], [".file.gz.lock"])
+    assert download(path, [f"{server.url}/good"], MD5).read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("fault", ["changed", "page", "empty"])
+def test_a_wrong_file_is_told_with_its_checksum(server, tmp_path, fault):
+    found = {"changed": GOOD[:-1] + b"x", "page": PAGE, "empty": b""}[fault]
+    with pytest.raises(DownloadError, match=hashlib.md5(found).hexdigest()):
+        download(tmp_path / "file", [f"{server.url}/{fault}"], MD5)
+
+
+def test_the_second_mirror_is_tried(server, tmp_path):
+    download(tmp_path / "file", [f"{server.url}/busy", f"{server.url}/good"], MD5)
+    assert server.requests == ["/busy", "/good"] and (tmp_path / "file").read_bytes() == GOOD
+
+
+def test_every_mirror_is_named_in_the_error(server, tmp_path):
+    with pytest.raises(DownloadError) as error:
+        download(tmp_path / "file", [f"{server.url}/busy", f"{server.url}/page"], MD5)
+    assert f"{server.url}/busy: 503" in str(error.value) and f"{server.url}/page" in str(error.value)
+
+
+def test_no_network(tmp_path):
+    with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:9/file: "):
+        download(tmp_path / "file", ["http://127.0.0.1:9/file"], MD5)
+
+
+def test_a_good_file_costs_no_request(server, tmp_path):
+    (tmp_path / "file").write_bytes(GOOD)
+    download(tmp_path / "file", [f"{server.url}/good"], MD5)
+    assert server.requests == []
+
+
+def test_a_wrong_file_stays_until_the_right_one_has_come(server, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(PAGE)
+    with pytest.raises(DownloadError):
+        download(path, [f"{server.url}/half"], MD5)
+    assert path.read_bytes() == PAGE
+    download(path, [f"{server.url}/good"], MD5)
+    assert path.read_bytes() == GOOD
+
+
+def test_everyone_may_read_the_file(server, tmp_path):
+    assert download(tmp_path / "file", [f"{server.url}/good"], MD5).stat().st_mode & 0o444 == 0o444
+
+
+def test_two_processes_at_once_end_with_one_good_copy(server, tmp_path):
+    arguments = (tmp_path / "file", [f"{server.url}/slow"], MD5)
+    processes = [get_context("fork").Process(target=download, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "file").read_bytes() == GOOD and server.requests == ["/slow"]
+    assert {p.name for p in tmp_path.iterdir()} <= {"file", ".file.lock"}
