@@ -1,4 +1,4 @@
-"""Checkpoint files: written all or nothing, read without running anything that they hold, loaded strictly.
+"""Checkpoint files: written atomically, read without executing code from the file, loaded strictly.
 
 A checkpoint is a Lightning checkpoint, `state_dict` with the trained model under `model.`, that also holds
 the resolved config of its run under `config`. It consists of tensors, numbers, text, lists and dicts.
@@ -18,51 +18,54 @@ import torch
 from torch import Tensor, nn
 
 from invariances.errors import UserError, named
+from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
+from invariances.utils.weights import first, mismatch
 
 NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
-RESUMED = {"optimizer_states", "loops", "pytorch-lightning_version"}  # what a training goes on with beside weights
+RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # needed to resume, besides the weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
-BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how the files of torch < 1.6 begin
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The files `model-<step>.ckpt` of a folder, by step: as a number, whatever their names or ages say."""
+    """The files `model-<step>.ckpt` of a folder, sorted by step as a number; empty if there is no such folder."""
     matches = [NAME.fullmatch(path.name) for path in folder.glob("model-*.ckpt") if path.is_file()]
     steps = sorted((int(match[1]), match[0]) for match in matches if match)
     return [folder / name for _, name in steps]
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` whole checkpoints with the highest steps; damaged ones do not count."""
-    whole = [path for path in numbered(folder) if zipfile.is_zipfile(path)]
-    for path in whole[:-keep]:
+    """Delete all but the `keep` intact checkpoints with the highest steps; damaged files are kept and not counted."""
+    intact = [path for path in numbered(folder) if zipfile.is_zipfile(path)]
+    for path in intact[:-keep]:
         path.unlink(missing_ok=True)
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a file, as far as its bytes tell: checksums are compared, nothing is unpickled."""
+    """Why a file is no intact checkpoint, or None. Compares checksums and unpickles nothing."""
     if not path.exists():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
         return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else "")
     if path.is_dir():
-        held = numbered(path)
-        return "is a folder; name a checkpoint" + (f", such as {held[-1]}" if held else "")
+        files = numbered(path)
+        return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
     size = path.stat().st_size
     broken = f"incomplete or not a checkpoint ({size:,} bytes); copy or download it again, or name another"
     if zipfile.is_zipfile(path):
-        return None if _archive_is_sound(path) else broken
+        return None if _is_intact_archive(path) else broken
     with path.open("rb") as file:
-        return None if file.read(len(BEFORE_ZIP)) == BEFORE_ZIP else broken
+        return None if file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC else broken
 
 
-def _archive_is_sound(path: Path) -> bool:
+def _is_intact_archive(path: Path) -> bool:
+    """Whether a zip file was written by `torch.save` and matches its checksums; TorchScript is refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-            saved = "data.pkl" in names and "constants.pkl" not in names  # which TorchScript, a program, has
-            return saved and archive.testzip() is None
+            is_state = "data.pkl" in names and "constants.pkl" not in names  # TorchScript has both, and is a program
+            return is_state and archive.testzip() is None
     except (zipfile.BadZipFile, EOFError, ValueError):
         return False
 
@@ -71,7 +74,7 @@ def require(path: Path) -> None:
     """Refuse a file that is missing, damaged or no checkpoint.
 
     Raises:
-        UserError: names the file and what is wrong with it.
+        UserError: the file's name and the reason, see `damage`.
     """
     try:
         reason = damage(path)
@@ -82,7 +85,7 @@ def require(path: Path) -> None:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU. Loading builds tensors and plain containers and runs nothing.
+    """Read a checkpoint onto the CPU: tensors and plain containers; no code from the file is executed.
 
     Raises:
         UserError: missing, a folder, incomplete, not a checkpoint, or with objects of other classes inside.
@@ -92,6 +95,8 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path}: {_unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
@@ -99,7 +104,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def _unreadable(error: Exception) -> str:
-    """Why a file was not loaded, in our words: torch's own advise to load it without protection."""
+    """Why a file was not loaded; torch's own message advises to load it with `weights_only=False`."""
     name = re.search(r"GLOBAL (\S+)", str(error))
     if name is None:
         return "incomplete or not a checkpoint; copy or download it again, or name another"
@@ -107,7 +112,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def save(source: Any, path: str | Path) -> None:
-    """Write a checkpoint all or nothing: whatever happens, `path` holds the old file or the whole new one.
+    """Write a checkpoint atomically: at any time `path` is either the previous file or the complete new one.
 
     Args:
         source: a dict, or a Lightning Trainer (then call it on every process; the first one writes).
@@ -117,6 +122,8 @@ def save(source: Any, path: str | Path) -> None:
         UserError: no space, no permission, or an object that could not be loaded again.
     """
     path = Path(path)
+    # not `files.atomic_write`: all processes of a distributed run need the same temporary path, and the next
+    # save overwrites what a killed process left, where large temporary folders would pile up
     part = path.with_name(f"{path.name}.part")
     writes = getattr(source, "is_global_zero", True)
     try:
@@ -139,7 +146,7 @@ def _write(source: Any, part: Path) -> None:
 
 
 def _publish(part: Path, path: Path) -> None:
-    """Give a complete file its name, once it is on the disk and known to load."""
+    """Rename a complete file, after it has been loaded as a check and flushed to the disk."""
     torch.load(part, map_location="cpu", weights_only=True, mmap=True)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
@@ -148,6 +155,7 @@ def _publish(part: Path, path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
+    """Turn failures of writing into a UserError; out of memory passes through."""
     try:
         yield
     except pickle.UnpicklingError as error:
@@ -155,6 +163,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not saved, because an object in it cannot be stored ({error})") from error
     except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         folder = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(folder).free / 1e6
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -162,19 +172,19 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def step_of(state: Mapping[str, Any], path: str | Path) -> int:
-    """The step that a training goes on behind.
+    """The number of optimiser steps after which a run resumes from this checkpoint.
 
     Raises:
         UserError: the checkpoint holds weights alone, without optimiser and step counter.
     """
     weights = state.get("state_dict")
-    if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUMED:
-        raise UserError(f"{path}: holds weights alone, which no training can go on from; add -r to begin a new one")
+    if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUME_KEYS:
+        raise UserError(f"{path}: holds weights alone and cannot be resumed; add -r to start a new training from them")
     return int(weights["step"])
 
 
 def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a checkpoint: under `state_dict` or `model`, or the dict itself."""
+    """The tensors of a checkpoint, by name: under `state_dict`, `model_state_dict` or `model`, or the dict itself."""
     for name in CONTAINERS:
         if isinstance(state.get(name), Mapping):
             return weights_of(state[name])
@@ -182,56 +192,36 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
-    """Put a checkpoint's weights into a module, all of them.
+    """Load a checkpoint's weights into a module, strictly.
 
-    A prefix that wrappers put before every name (`module.`, `model.`) is taken off; where a checkpoint holds
-    other networks beside `model.`, those are left alone. Where no name is known, but the module can load the
-    released checkpoints of the papers (`load_released`), it is taken for one of them.
+    A prefix that wrappers put before every name (`module.`, `model.`) is removed. Weights without the prefix,
+    as of other networks next to `model.`, are ignored. If no name is known and the module has a method
+    `load_released`, that one loads the weights.
 
     Args:
-        module: takes the weights.
-        state: as `load` gives it, or a state dict.
-        path: where `state` comes from, for messages.
+        module: receives the weights; all its weights must be in the checkpoint.
+        state: contents of the checkpoint, see `load`, or a state dict.
+        path: of the checkpoint, for messages.
 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
     weights, expected = weights_of(state), module.state_dict()
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
-    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    if hasattr(module, "load_released") and own and own.keys().isdisjoint(expected):
+    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    load_released = getattr(module, "load_released", None)
+    if callable(load_released) and found and found.keys().isdisjoint(expected):
         with named(str(path)):
-            module.load_released(own)
+            load_released(found)
     else:
-        _load_own(module, own, path)
+        _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
-        raise UserError(f"{path}: {len(broken)} weights are not finite ({_first(broken)}); use an earlier checkpoint")
+        raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
 
 
-def _load_own(module: nn.Module, own: Mapping[str, Tensor], path: str | Path) -> None:
+def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
     try:
-        module.load_state_dict(own)
+        module.load_state_dict(weights)
     except RuntimeError as error:
-        problem = _mismatch(own, module.state_dict()) or str(error).splitlines()[-1].strip()
+        problem = mismatch(weights, module.state_dict()) or str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit {type(module).__name__}: {problem}") from error
-
-
-def _mismatch(own: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """How two sets of weights differ, in words; empty where names and shapes agree."""
-    missing = [name for name in expected if name not in own]
-    unknown = [name for name in own if name not in expected]
-    if expected and len(missing) == len(expected):
-        found = f"it has {unknown[0]} …" if unknown else "it has none"
-        return f"none of the {len(expected)} weights is in it ({found}, expected {missing[0]} …)"
-    shapes = [
-        f"{name} {tuple(own[name].shape)} for {tuple(expected[name].shape)}"
-        for name in expected
-        if name in own and own[name].shape != expected[name].shape
-    ]
-    groups = {"missing": missing, "unknown": unknown, "of another shape": shapes}
-    parts = [f"{len(names)} {what} ({_first(names)})" for what, names in groups.items() if names]
-    return f"of {len(expected)} weights " + ", ".join(parts) if parts else ""
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

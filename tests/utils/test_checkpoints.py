@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from invariances.config import networks
+from invariances.config.parts import load_network
 from invariances.errors import UserError
 from invariances.utils import checkpoints
 
@@ -199,8 +199,8 @@ class TestLoad:
             b"\x80\x02}q\x00.",
             b"\x00" * 1000,
             b"PK\x03\x04" + b"\x00" * 100,
-            checkpoints.BEFORE_ZIP + b"garbage",
-            checkpoints.BEFORE_ZIP,
+            checkpoints.LEGACY_MAGIC + b"garbage",
+            checkpoints.LEGACY_MAGIC,
         ],
     )
     def test_something_else(self, tmp_path, content):
@@ -312,7 +312,7 @@ class TestWeights:
     def test_other_shape(self):
         message = complaint(checkpoints.load_weights, Net(), Net(width=5).state_dict(), "a.ckpt")
         assert (
-            "of 4 weights 3 of another shape (one.weight (5, 3) for (4, 3), one.bias (5,) for (4,), "
+            "of 4 weights 3 of another shape (one.weight (5, 3) instead of (4, 3), one.bias (5,) instead of (4,), "
             in message
         )
 
@@ -363,32 +363,32 @@ class TestLoadModel:
     def test_from_its_own_config(self, tmp_path):
         source = Net().train()
         checkpoints.save(ours(source), tmp_path / "a.ckpt")
-        model = networks.load_model(str(tmp_path / "a.ckpt"))
+        model = load_network(str(tmp_path / "a.ckpt"))
         assert type(model) is Net and not model.training
         assert torch.equal(model(TestWeights.x), source(TestWeights.x))
 
     def test_from_a_given_class(self, tmp_path):
         source = Net(width=6)
         torch.save(source.state_dict(), tmp_path / "a.ckpt")
-        model = networks.load_model(
+        model = load_network(
             tmp_path / "a.ckpt", "tests.utils.test_checkpoints.Net", {"Model": {"width": 6}}
         )
         assert torch.equal(model(TestWeights.x), source(TestWeights.x))
 
     def test_no_class_is_named(self, tmp_path):
         torch.save(Net().state_dict(), tmp_path / "a.ckpt")
-        assert "does not say of which class" in complaint(networks.load_model, tmp_path / "a.ckpt")
+        assert "does not say of which class" in complaint(load_network, tmp_path / "a.ckpt")
 
     def test_never_with_fresh_weights(self, tmp_path):
         checkpoints.save(ours(Net()) | {"state_dict": Other().state_dict()}, tmp_path / "a.ckpt")
-        assert "none of the 4 weights" in complaint(networks.load_model, tmp_path / "a.ckpt")
+        assert "none of the 4 weights" in complaint(load_network, tmp_path / "a.ckpt")
 
     def test_class_of_a_stranger(self, tmp_path):
         state = ours(Net()) | {
             "config": {"model": "subprocess.Popen", "Model": {"args": f"touch {tmp_path}/x"}}
         }
         checkpoints.save(state, tmp_path / "a.ckpt")
-        assert "subprocess.Popen is not" in complaint(networks.load_model, tmp_path / "a.ckpt")
+        assert "subprocess.Popen is not" in complaint(load_network, tmp_path / "a.ckpt")
         assert not (tmp_path / "x").exists()
 
 
