@@ -1,4 +1,4 @@
-"""Normalizing flows: invertible networks with a log-determinant, trained by maximum likelihood."""
+"""Normalizing flows: invertible networks with tractable log-determinant, trained by maximum likelihood."""
 
 from invariances.flows.conditional import ConditionalTransformer
 from invariances.flows.unconditional import FactorTransformer, VectorTransformer

@@ -1,10 +1,11 @@
-"""Bijections in a row, and the row that makes one flow."""
+"""Compositions of bijections, and the one that all flows here are built of."""
 
 from collections import OrderedDict
 from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.flows.layers.activation import InvertibleLeakyReLU
 from invariances.flows.layers.actnorm import ActNorm
 from invariances.flows.layers.base import Bijection
@@ -15,7 +16,7 @@ Activation = Literal["none", "lrelu"]
 
 
 class Chain(nn.Sequential, Bijection):
-    """Bijections one after another; their log-determinants add up.
+    """Composition of bijections; their log-determinants add up.
 
     >>> import torch
     >>> from invariances.flows.layers.permutation import Permutation
@@ -27,7 +28,7 @@ class Chain(nn.Sequential, Bijection):
     """
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """From the first layer to the last."""
+        """Apply the layers from first to last: x, (B, C), to y, (B, C), and log|det ∂y/∂x|, (B,)."""
         logdet = x.new_zeros(len(x))
         for layer in self:
             x, term = layer(x, embedding)
@@ -35,7 +36,7 @@ class Chain(nn.Sequential, Bijection):
         return x, logdet
 
     def inverse(self, y: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """From the last layer to the first."""
+        """Invert the layers from last to first: y, (B, C), to x, (B, C)."""
         for layer in reversed(self):
             y = cast(Bijection, layer).inverse(y, embedding)
         return y
@@ -48,14 +49,15 @@ def flow_block(
     embedding_channels: int = 0,
     activation: Activation = "none",
 ) -> Chain:
-    """One flow: ActNorm, the activation if any, two affine couplings, a fixed permutation.
+    """One block of a flow: ActNorm, the activation if any, two affine couplings, a fixed permutation.
 
     Args:
         channels: C of the vectors (B, C).
-        hidden_dim: see `DoubleCoupling`.
-        hidden_depth: see `DoubleCoupling`.
-        embedding_channels: see `DoubleCoupling`.
+        hidden_dim, hidden_depth, embedding_channels: see `DoubleCoupling`.
         activation: "none", or "lrelu" for `InvertibleLeakyReLU`.
+
+    Raises:
+        InvalidInput: an activation of another name.
 
     >>> [name for name, _ in flow_block(8, hidden_dim=16, hidden_depth=1).named_children()]
     ['norm', 'coupling', 'permutation']
@@ -64,7 +66,7 @@ def flow_block(
     if activation == "lrelu":
         layers["activation"] = InvertibleLeakyReLU()
     elif activation != "none":
-        raise ValueError(f"activation is {activation!r}; expected none or lrelu")
+        raise InvalidInput(f"activation is {activation!r}; expected none or lrelu")
     layers["coupling"] = DoubleCoupling(channels, hidden_dim, hidden_depth, embedding_channels)
     layers["permutation"] = Permutation(channels)
     return Chain(OrderedDict(layers))

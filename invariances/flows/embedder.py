@@ -1,4 +1,4 @@
-"""Networks that turn a representation into the vector that conditions a flow."""
+"""Embedding networks: from a representation to the vector that conditions a flow."""
 
 from itertools import pairwise
 
@@ -11,8 +11,14 @@ from invariances.flows.layers.actnorm import ActNormLayer
 class DenseEmbedder(nn.Module):
     """Vectors (B, in_channels) or (B, in_channels, 1, 1) to embeddings (B, out_channels).
 
-    `depth − 1` linear layers, whose widths run evenly from in_channels to out_channels; ActNorm and LeakyReLU
-    0.2 between them.
+    `depth − 1` linear layers whose widths are evenly spaced from in_channels to out_channels, with ActNorm and
+    LeakyReLU 0.2 between them. Inputs and outputs take any real values.
+
+    Args:
+        in_channels, out_channels: sizes of input and embedding.
+        depth: number of widths, 2 or more.
+
+    Source: Rombach, Esser and Ommer 2020, Making sense of CNNs, appendix.
 
     >>> DenseEmbedder(10, 8, depth=4)
     DenseEmbedder(
@@ -38,15 +44,22 @@ class DenseEmbedder(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(*last))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Any real values."""
+        """Embed vectors: (B, in_channels) or (B, in_channels, 1, 1) -> (B, out_channels)."""
         return self.net(z.flatten(1))
 
 
 class ConvolutionalEmbedder(nn.Module):
-    """Maps (B, in_channels, in_size, in_size) to embeddings (B, out_channels).
+    """Feature maps (B, in_channels, in_size, in_size) to embeddings (B, out_channels).
 
-    `n_down` stages halve the grid: 4×4 convolution to 64 · min(2^stage, 16) channels, ActNorm, LeakyReLU 0.2.
-    One convolution spans what is left.
+    Each of `n_down` stages halves the grid: 4×4 convolution of stride 2 to 64 · min(2^stage, 16) channels, ActNorm,
+    LeakyReLU 0.2. A last convolution covers the remaining grid. Inputs and outputs take any real values.
+
+    Args:
+        in_channels, in_size: channels and side of the feature maps.
+        n_down: number of stages, 0 to ⌊log₂ in_size⌋.
+        out_channels: size of the embedding.
+
+    Source: Rombach, Esser and Ommer 2020, Making sense of CNNs, appendix.
 
     >>> import torch
     >>> ConvolutionalEmbedder(5, 13, n_down=2, out_channels=8)(torch.randn(4, 5, 13, 13)).shape
@@ -60,7 +73,7 @@ class ConvolutionalEmbedder(nn.Module):
         self.head = nn.Conv2d(channels[-1], out_channels, in_size >> n_down)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Any real values."""
+        """Embed feature maps: (B, in_channels, in_size, in_size) -> (B, out_channels)."""
         return self.head(self.stages(z)).flatten(1)
 
 

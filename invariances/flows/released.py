@@ -1,4 +1,4 @@
-"""Weights under the names of the released checkpoints."""
+"""Conversion of weights between our names and those of the released checkpoints."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.flows.layers.actnorm import fill_missing_initialized
+from invariances.utils.weights import mismatch
 
-Names = tuple[tuple[str, str], ...]  # patterns of our names, and what stands in their place in the file
+Names = tuple[tuple[str, str], ...]  # regular expressions for our names, and their replacements
 VECTOR: Names = (
     (r"^flow\.(\d+)\.norm\.", r"realnvp.flow.\1.flow.0."),
     (r"^flow\.(\d+)\.coupling\.", r"realnvp.flow.\1.flow.1."),
@@ -21,18 +23,18 @@ CONDITIONAL: Names = (
     (r"^embedder\.stages\.(\d+)\.(\d)\.", r"embedder.feature_layers.\1.sub_layers.\2."),
     (r"^embedder\.head\.", "embedder.dense_encode.sub_layers.0."),
 )
-NETWORK = re.compile(r"\.(first|second)\.(\d+)\.(weight|bias)$")
+COUPLING = re.compile(r"\.(first|second)\.(\d+)\.(weight|bias)$")
 
 
 def as_released(state: Mapping[str, Tensor], names: Names) -> Iterator[tuple[str, Tensor]]:
     """Views of a flow's weights under the names, and in the shapes, of the released checkpoints.
 
-    Theirs hold the scale network s and the shift network t of a coupling apart, with weights (out, in), and
-    the dense embedder's layers as 1×1 convolutions.
+    Released checkpoints store the scale network s and the shift network t of a coupling separately, with weights
+    (out, in), and the layers of the dense embedder as 1×1 convolutions.
 
     Args:
-        state: state dict of one of our flows.
-        names: `VECTOR` or `CONDITIONAL`, the kind of flow.
+        state: state dict of a `VectorTransformer` or `ConditionalTransformer`.
+        names: `VECTOR` or `CONDITIONAL`, for the kind of flow.
 
     >>> state = {"flow.3.coupling.second.0.bias": torch.zeros(2, 1, 16)}
     >>> {name: tuple(view.shape) for name, view in as_released(state, VECTOR)}
@@ -41,11 +43,11 @@ def as_released(state: Mapping[str, Tensor], names: Names) -> Iterator[tuple[str
     for name, tensor in state.items():
         for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
-        if match := NETWORK.search(name):
-            coupling, layer, kind = ("first", "second").index(match[1]), match[2], match[3]
+        if match := COUPLING.search(name):
+            half, layer, kind = ("first", "second").index(match[1]), match[2], match[3]
             for network, view in zip("st", tensor, strict=True):
-                theirs = f"{name[: match.start()]}.{network}.{coupling}.main.{layer}.{kind}"
-                yield theirs, view.mT if kind == "weight" else view[0]
+                released = f"{name[: match.start()]}.{network}.{half}.main.{layer}.{kind}"
+                yield released, view.mT if kind == "weight" else view[0]
         else:
             linear = name.startswith("embedder.net.") and tensor.ndim == 2
             yield name, tensor[:, :, None, None] if linear else tensor
@@ -53,41 +55,23 @@ def as_released(state: Mapping[str, Tensor], names: Names) -> Iterator[tuple[str
 
 @torch.no_grad()
 def load_released(module: nn.Module, weights: Mapping[str, Tensor], names: Names) -> None:
-    """Give a flow the weights of a released checkpoint, every one of them or none.
+    """Load the weights of a released checkpoint into a flow, an autoencoder or a classifier, strictly.
 
-    Marks of ActNorms may be absent, see `fill_missing_initialized`.
+    The `initialized` flags of ActNorms may be missing, see `fill_missing_initialized`.
 
     Args:
-        module: the flow.
+        module: receives the weights.
         weights: the checkpoint's names to tensors.
-        names: `VECTOR` or `CONDITIONAL`.
+        names: from our names to the checkpoint's: `VECTOR`, `CONDITIONAL`, or those of `models.released_names`.
 
     Raises:
-        ValueError: lists the names that are missing, unknown or of another shape.
+        InvalidInput: names are missing, unknown or of another shape; the module is unchanged then.
     """
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     views = dict(as_released(state, names))
     weights = fill_missing_initialized(weights, [name for name in views if name.endswith(".initialized")])
-    _check(views, weights, type(module).__name__)
+    if problem := mismatch(weights, views):
+        raise InvalidInput(f"the weights do not fit {type(module).__name__}: {problem}")
     for name, view in views.items():
         view.copy_(weights[name])
     module.load_state_dict(state)
-
-
-def _check(views: Mapping[str, Tensor], weights: Mapping[str, Tensor], owner: str) -> None:
-    problems = {
-        "missing": [name for name in views if name not in weights],
-        "unknown": [name for name in weights if name not in views],
-        "of another shape": [
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(view.shape)}"
-            for name, view in views.items()
-            if name in weights and weights[name].shape != view.shape
-        ],
-    }
-    if any(problems.values()):
-        found = "; ".join(
-            f"{len(of_kind)} {kind}: {', '.join(of_kind[:3])}{' …' if len(of_kind) > 3 else ''}"
-            for kind, of_kind in problems.items()
-            if of_kind
-        )
-        raise ValueError(f"the weights do not fit {owner}, which has {len(views)}: {found}")

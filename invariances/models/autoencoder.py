@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from invariances.flows.layers.actnorm import register_actnorms, restored_on_failure
 from invariances.flows.released import load_released
-from invariances.flows.vectors import require
 from invariances.models.blocks import Norm, block, grid_size, initialize, n_channels
 from invariances.models.checks import check_images
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.released_names import released_names
+from invariances.utils.arguments import require_at_least
 
 
 class Encoder(nn.Module):
@@ -97,7 +97,7 @@ class Autoencoder(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
-        require(in_channels=(in_channels, 1), z_dim=(z_dim, 1), width=(width, 1))
+        require_at_least(in_channels=(in_channels, 1), z_dim=(z_dim, 1), width=(width, 1))
         self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
         self.deterministic = deterministic
         self.encoder = Encoder(in_channels, in_size, n_down, 2 * z_dim, norm, width)

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from invariances.flows.layers.actnorm import register_actnorms
 from invariances.flows.released import load_released
-from invariances.flows.vectors import require
 from invariances.models.autoencoder import Encoder
 from invariances.models.blocks import Norm, initialize
 from invariances.models.checks import check_images
 from invariances.models.released_names import released_names
+from invariances.utils.arguments import require_at_least
 
 
 class Classifier(nn.Module):
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
-        require(in_channels=(in_channels, 1), z_dim=(z_dim, 1), n_classes=(n_classes, 1), width=(width, 1))
+        require_at_least(in_channels=(in_channels, 1), z_dim=(z_dim, 1), n_classes=(n_classes, 1), width=(width, 1))
         self.in_channels, self.in_size, self.z_dim = in_channels, in_size, z_dim
         self.encoder = Encoder(in_channels, in_size, n_down, z_dim, norm, width)
         self.classifier = nn.Linear(z_dim, n_classes)
@@ -99,7 +99,7 @@ class DigitClassifier(nn.Module):
 
     def __init__(self, in_channels: int = 3, n_classes: int = 10, width: int = 32) -> None:
         super().__init__()
-        require(in_channels=(in_channels, 1), n_classes=(n_classes, 1), width=(width, 1))
+        require_at_least(in_channels=(in_channels, 1), n_classes=(n_classes, 1), width=(width, 1))
         self.in_channels = in_channels
         self.conv1 = _half(in_channels, width)
         self.conv2 = _half(width, 2 * width)

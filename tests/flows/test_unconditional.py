@@ -38,8 +38,8 @@ def test_vectors_as_released():
 def test_first_batch_as_released():
     values, after = golden.load("iin_actnorm_init"), golden.load("iin_actnorm_init", "weights_after.")
     flow = VectorTransformer(**golden.config("iin_actnorm_init")["Transformer"]).double()
-    marks = {name: torch.tensor(0) for name in after if name.endswith("initialized")}
-    flow.load_released({**golden.load("iin_actnorm_init", "weights_before."), **marks})
+    flags = {name: torch.tensor(0) for name in after if name.endswith("initialized")}
+    flow.load_released({**golden.load("iin_actnorm_init", "weights_before."), **flags})
     z, logdet = flow(values["input"])
     assert_equal(z, values["output"])
     assert_equal(logdet, values["logdet"])

@@ -1,4 +1,4 @@
-"""What every layer of a flow can do."""
+"""The interface of the layers of a flow."""
 
 from abc import ABC, abstractmethod
 
@@ -8,15 +8,23 @@ from torch import Tensor, nn
 class Bijection(nn.Module, ABC):
     """An invertible map of vectors, x <-> y, with a log-determinant that is cheap to compute.
 
-    Vectors are (B, C). `forward` gives y and log|det ∂y/∂x|, (B,): positive where the map expands. `inverse`
-    needs no log-determinant; it is minus that of `forward`. An `embedding` (B, E) conditions the layers that
-    look at it; the others ignore it.
+    Vectors are (B, C), any real values. A layer that is conditional reads `embedding`, (B, E); others ignore it.
+
+    >>> import torch
+    >>> class Shift(Bijection):
+    ...     def forward(self, x, embedding=None):
+    ...         return x + 1, x.new_zeros(len(x))
+    ...     def inverse(self, y, embedding=None):
+    ...         return y - 1
+    >>> y, logdet = Shift()(torch.zeros(2, 3))
+    >>> Shift().inverse(y).sum(), logdet
+    (tensor(0.), tensor([0., 0.]))
     """
 
     @abstractmethod
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The image of x and log|det ∂y/∂x|."""
+        """Map x to y, (B, C), and compute log|det ∂y/∂x|, (B,): positive where the map expands."""
 
     @abstractmethod
     def inverse(self, y: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """The x that `forward` maps to y."""
+        """Map y back to x, (B, C). The log-determinant of the inverse is minus that of `forward`."""

@@ -7,12 +7,15 @@ from invariances.flows.layers.base import Bijection
 
 
 class Permutation(Bijection):
-    """A fixed random order of the channels, so that later couplings mix others than earlier ones.
+    """Fixed random permutation of the channels, so that successive couplings split them differently.
 
-    Both tables, there and back, are in the state dict.
+    The permutation is drawn at construction, from torch's global generator. It and its inverse are buffers in the
+    state dict: `forward_index` and `backward_index`, (C,).
 
     Args:
-        channels: C of the vectors (B, C).
+        channels: C of the vectors (B, C), any values.
+
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network, section 3.
 
     >>> permutation = Permutation(8)
     >>> x = torch.rand(2, 8)
@@ -31,11 +34,11 @@ class Permutation(Bijection):
         self.register_buffer("backward_index", order.argsort())
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """y_i = x_{order(i)}; the log-determinant is 0."""
+        """Permute the channels, y_i = x_{forward_index(i)}; the log-determinant, (B,), is 0."""
         return x.index_select(1, self.forward_index), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """Back to the order of x."""
+        """Undo the permutation, x_i = y_{backward_index(i)}."""
         return y.index_select(1, self.backward_index)
 
     def extra_repr(self) -> str:

@@ -16,7 +16,7 @@ def normal(*shape, seed=0, mean=0.0, std=1.0):
     return mean + std * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def marks(model):
+def flags(model):
     return [bool(layer.initialized) for layer in model.modules() if isinstance(layer, ActNorm)]
 
 
@@ -59,12 +59,12 @@ def test_saved_flow_does_not_start_over():
 
 
 @pytest.mark.parametrize("wrap", [lambda flow: flow, lambda flow: nn.ModuleDict({"model": flow})])
-def test_a_file_without_marks_counts_as_started_with_one_warning(wrap):
+def test_a_file_without_flags_counts_as_initialized_with_one_warning(wrap):
     flow, other = FactorTransformer(8, **SIZES, n_factors=2), FactorTransformer(8, **SIZES, n_factors=2)
     flow(normal(64, 8))
     state = {name: value for name, value in wrap(flow).state_dict().items() if "initialized" not in name}
     n_entries = len(state)
-    with pytest.warns(UserWarning, match="lack 4 marks of ActNorm") as record:
+    with pytest.warns(UserWarning, match="lack 4 flags of ActNorm") as record:
         wrap(other).load_state_dict(state)
     assert len(record) == 1 and len(state) == n_entries
     x = normal(64, 8, mean=-10)
@@ -79,7 +79,7 @@ def test_weights_that_are_absent_altogether_are_no_old_file():
             flow.load_state_dict({})
 
 
-def test_loading_a_fresh_state_starts_anew():
+def test_loading_a_fresh_state_resets_the_flag():
     norm = ActNorm(3)
     fresh = state_of(norm)
     norm(normal(40, 3, mean=5))
@@ -112,7 +112,7 @@ def test_a_channel_that_hardly_varies_is_measured():
 def test_one_value_a_channel_is_refused_and_leaves_no_trace(shape):
     norm = ActNorm(4)
     state = state_of(norm)
-    with pytest.raises(ValueError, match="at least 2 values a channel"):
+    with pytest.raises(ValueError, match="at least 2 values per channel"):
         norm(torch.ones(shape))
     assert_same_state(norm, state)
     y, _ = norm(normal(64, 4, mean=3))
@@ -143,7 +143,7 @@ def test_evaluation_before_the_start_is_refused():
     flow = VectorTransformer(8, **SIZES).eval()
     with pytest.raises(ValueError, match=r"flow\.0\.norm is not initialised"):
         flow(normal(16, 8))
-    assert not any(marks(flow))
+    assert not any(flags(flow))
 
 
 def conditional():
@@ -162,16 +162,16 @@ def test_a_batch_that_fails_in_a_late_layer_starts_none():
     flow = conditional()
     state = state_of(flow)
     with pytest.raises(ValueError, match=r"flow\.0\.norm.*at least 2 values"):
-        flow(normal(1, 4), normal(1, 3, 8, 8))  # the embedder has 16 values a channel, the flow one
+        flow(normal(1, 4), normal(1, 3, 8, 8))  # the embedder has 16 values per channel, the flow one
     assert_same_state(flow, state)
     with pytest.raises(ValueError, match="not initialised"):
         flow.sample(normal(4, 3, 8, 8), n=2)
     assert_same_state(flow, state)
     v, _ = flow(normal(32, 4), normal(32, 3, 8, 8))
-    assert all(marks(flow)) and v.isfinite().all()
+    assert all(flags(flow)) and v.isfinite().all()
 
 
-def test_layer_form_gives_the_output_alone_and_can_be_adopted():
+def test_layer_form_gives_the_output_alone_and_can_be_registered():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), ActNormLayer(2))
     register_actnorms(network)
     with pytest.raises(ValueError, match=r"^1: the first training batch"):
@@ -184,7 +184,7 @@ def test_a_copy_starts_by_itself():
     norm = ActNorm(2)
     other = copy.deepcopy(norm)
     norm(normal(9, 2))
-    assert norm.initialized and not other.initialized and not other.started
+    assert norm.initialized and not other.initialized and not other.is_initialized
 
 
 def measure_half(rank, folder):
