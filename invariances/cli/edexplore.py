@@ -6,12 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import invariances.demo
-from invariances.config import locate, parse, read
+from invariances.cli.arguments import Parser, split_overrides
 from invariances.config.building import class_and_arguments, locate_dataset
-from invariances.config.classes import mistakes, parameters
+from invariances.config.classes import locate
+from invariances.config.reading import parse, read
+from invariances.config.signatures import mistakes, parameters
 from invariances.errors import UserError
 
 EXAMPLES = """examples:
@@ -41,14 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see edexplore --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags, without overrides."""
-    built = _Parser(
+    built = Parser(
         prog="edexplore",
         usage="edexplore (--dataset CLASS | -b FILE ...) [--port PORT] [--NAME VALUE]",
         description="Browse a data set in the browser: examples, labels, ranges, a grid, a histogram.",
@@ -81,16 +78,16 @@ def overrides(words: list[str]) -> dict[str, str]:
     Raises:
         UserError: a stray word, or a key without a value.
     """
-    found, remaining = {}, iter(words)
-    for word in remaining:
-        key, equals, value = word.partition("=")
-        if not key.startswith("--"):
-            raise UserError(f"{word}: stray word; see edexplore --help")
-        text = value if equals else next(remaining, None)
-        if text is None or text.startswith("--"):
-            raise UserError(f"{key}: has no value; {key} VALUE is expected")
-        found[key[2:]] = text
+    stray, found = split_overrides(words, (), _value_after)
+    if stray:
+        raise UserError(f"{stray[0]}: stray word; see edexplore --help")
     return found
+
+
+def _value_after(key: str, word: str | None) -> str:
+    if word is None or word.startswith("--"):
+        raise UserError(f"{key}: has no value; use {key} VALUE")
+    return word
 
 
 def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,6 @@ evaluations.
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import threading
@@ -31,15 +30,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from invariances.config import KEYS, check, dump, read
+from invariances.cli.arguments import Parser, split_overrides
+from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
-
-if TYPE_CHECKING:
-    from invariances.training.run import Run
 
 log = logging.getLogger("invariances.edflow")
 
@@ -88,7 +84,6 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--version",): {"action": "version", "version": f"%(prog)s of invariances {version('invariances')}"},
 }
 FLAGS = {flag for flags in OPTIONS for flag in flags} | {"-h", "--help"}
-JOINED = "INVARIANCES_RUN"  # tells processes that Lightning starts for further devices which run is theirs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,15 +124,10 @@ def _signals_end_it() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see edflow --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags, without overrides."""
     keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
-    built = _Parser(
+    built = Parser(
         prog="edflow",
         usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [-d] [-l LEVEL] [--KEY VALUE]",
         description="Train a model, resume its training, or evaluate it.",
@@ -156,7 +146,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     Raises:
         UserError: unknown flags, stray words, flags that do not go together.
     """
-    rest, overrides = _split(words)
+    rest, overrides = split_overrides(words, FLAGS, _value_after)
     options, stray = parser().parse_known_args(rest)
     if stray:
         raise UserError(_about_stray(stray[0]))
@@ -168,22 +158,6 @@ def parse(words: list[str]) -> argparse.Namespace:
     if options.retrain and not options.train:
         raise UserError("-r starts a training anew; add -t")
     return options
-
-
-def _split(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Flags and their values on one side, overrides on the other."""
-    rest: list[str] = []
-    overrides: dict[str, str] = {}
-    remaining = iter(words)
-    for word in remaining:
-        key, equals, value = word.partition("=")
-        if not key.startswith("--") or key in FLAGS:
-            rest.append(word)
-            continue
-        if equals and not value:
-            raise UserError(f"{word}: has no value; to switch it off write {key}=null")
-        overrides[key[2:]] = value if equals else _value_after(key, next(remaining, None))
-    return rest, overrides
 
 
 def _value_after(key: str, word: str | None) -> str:
@@ -205,100 +179,18 @@ def _about_stray(word: str) -> str:
 
 
 def _start(options: argparse.Namespace) -> None:
-    """Check everything, then train or evaluate."""
-    earlier = _earlier(options)
-    config = read(options.base, options.overrides, base=earlier.config() if earlier else None)
-    if config.get("experiment_name") is None:
-        config["experiment_name"] = Path((options.base or [options.project])[-1]).stem
-    config = _resolved(check(config, train=options.train), options)
-    checkpoint = _checkpoint(options, earlier)
-    place = earlier if earlier is not None and _stays(options, earlier, checkpoint) else None
-    if place is not None and options.name is not None:
-        raise UserError(f"-n {options.name}: is for new runs; this one goes on in {place.path}: leave -n out")
-    with _started(options, config, place) as run:
-        _work(options, config, run, checkpoint, restart=options.retrain or earlier is None)
+    from invariances.training.start import start  # imports torch: nobody waits for it to be told of a mistyped flag
 
-
-# Torch comes along with `invariances.training.run`; imported late, nobody waits for it to be told of a mistyped name.
-
-
-def _earlier(options: argparse.Namespace) -> "Run | None":
-    """The run that -p names."""
-    if options.project is None:
-        return None
-    from invariances.training.run import Run
-
-    return Run.find(options.project, debug=options.debug)
-
-
-def _resolved(config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """The config with a file in place of each latest:EXPERIMENT, and sizes for factors that are to be measured."""
-    from invariances.training.run import resolve_checkpoints
-
-    config = resolve_checkpoints(config, debug=options.debug)
-    if isinstance((config.get("Transformer") or {}).get("factor_config"), str):
-        from invariances.training.factor_config import resolve_factor_config
-
-        config = resolve_factor_config(config, debug=options.debug)
-    return config
-
-
-def _checkpoint(options: argparse.Namespace, earlier: "Run | None") -> Path | None:
-    """The checkpoint to go on from or to evaluate."""
-    from invariances.training.run import resolve_checkpoint
-
-    if options.checkpoint is not None:
-        return resolve_checkpoint(options.checkpoint, debug=options.debug)
-    if earlier is None:
-        return None
-    if options.train and not earlier.has_checkpoints:
-        log.warning("%s stopped before its first checkpoint; it starts at step 0", earlier.path)
-        return None
-    return earlier.last_checkpoint()
-
-
-def _stays(options: argparse.Namespace, earlier: "Run", checkpoint: Path | None) -> bool:
-    """Whether the work goes on in the earlier run's folder: only where no checkpoint in it could be lost."""
-    if not options.train:
-        return True
-    if options.retrain or options.debug:
-        return False
-    return checkpoint is None or (earlier.has_checkpoints and checkpoint.samefile(earlier.last_checkpoint()))
-
-
-@contextmanager
-def _started(options: argparse.Namespace, config: dict[str, Any], place: "Run | None") -> Iterator["Run"]:
-    """The run, new or in its place, with the config saved; taken back if the start fails before any work."""
-    from invariances.training.run import Run
-
-    if JOINED in os.environ:
-        yield Run.open(os.environ[JOINED])
-        return
-    if options.debug and place is None:
-        config["experiment_name"] += "_debug"  # latest: does not take it for the real one
-    run = place or Run.create(options.name or config["experiment_name"])
-    run.save_config(config, "train" if options.train else "eval")
-    print(run.path, flush=True)
-    log.info("%s", dump(config))
-    os.environ[JOINED] = str(run.path)
-    try:
-        yield run
-    except BaseException:
-        run.abandon()
-        raise
-    finally:
-        del os.environ[JOINED]
-
-
-def _work(
-    options: argparse.Namespace, config: dict[str, Any], run: "Run", checkpoint: Path | None, restart: bool
-) -> None:
-    from invariances.training import engine
-
-    if options.train:
-        engine.train(config, run, checkpoint, restart=restart, debug=options.debug)
-    elif checkpoint is not None:  # as `parse` and `_checkpoint` see to
-        engine.evaluate(config, run, checkpoint, debug=options.debug)
+    start(
+        options.base,
+        options.overrides,
+        train=options.train,
+        project=options.project,
+        checkpoint=options.checkpoint,
+        name=options.name,
+        retrain=options.retrain,
+        debug=options.debug,
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""`invariances`: what can be asked of runs and models outside of training."""
+"""`invariances`: what can be asked of runs and models outside of training. Each command is a module of this folder."""
 
 import argparse
 import sys
-from pathlib import Path
 
+from invariances.cli import layers, report
+from invariances.cli.arguments import Parser
 from invariances.errors import UserError
 
-EXAMPLES = """examples:
-  invariances report logs/2026-11-25T10-00-00_digits_cinn_conv1 logs/2026-11-25T10-01-00_digits_cinn_logits
-  invariances report latest:digits_cinn_conv1 latest:digits_cinn_logits -o my_report
-"""
+COMMANDS = {"layers": layers, "report": report}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    options = parser().parse_args(arguments)
+    """Entry point; returns the exit code: 0, or 2 for a mistake of the user."""
     try:
+        options = parser().parse_args(arguments)
         options.run(options)
     except UserError as error:
         print(f"invariances: error: {error}", file=sys.stderr)
@@ -24,27 +22,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one sub-command each."""
-    top = argparse.ArgumentParser(prog="invariances", description=__doc__, allow_abbrev=False)
+    """The command line, with a sub-parser for each command.
+
+    The module of a command has `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
+    """
+    top = Parser(prog="invariances", description=__doc__, allow_abbrev=False)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    report = commands.add_parser(
-        "report",
-        help="one page on what each layer keeps and drops",
-        description="Write report.html, its figures and ladder.csv from evaluated runs, one run per layer.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a run folder, or latest:EXPERIMENT")
-    report.add_argument("-o", "--out", type=Path, default=Path("report"), help="folder to write (default: report)")
-    report.set_defaults(run=_report)
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return top
-
-
-def _report(options: argparse.Namespace) -> None:
-    from invariances.evaluation.report.page import write_report  # matplotlib takes a second; --help should not
-    from invariances.training.run import Run
-
-    print(write_report([Run.find(run).path for run in options.runs], options.out))
 
 
 if __name__ == "__main__":

@@ -1,57 +1,21 @@
-"""A YAML config becomes objects: read, merge, override, check, build. Knows nothing of what it builds.
+"""A YAML config becomes objects: read, merge, override, check, build.
 
-Every class named in a config gets the arguments of one section, compared with its constructor before any
-work; no class sees the whole config.
+Every class named in a config gets the arguments of one section, compared with its constructor before any work; no
+class receives the whole config.
 
     config = check(read(["configs/digits/clf.yaml"], {"Model/width": "16"}))
-    model = build_model(config)
+    iterator = build_iterator(config, num_steps=600)
 
-- `model` takes the arguments in `Model` (or `Transformer`), `loss` those in `Loss`.
-- `datasets/train`, `datasets/validation` and entries of `evaluation` hold a dotted class, or `{class: dotted,
-  argument: value}`.
-- `iterator`, the training task, takes its arguments from the top level: whatever its constructor names is
-  allowed there, and with `**kwargs` any key. Those that are objects come from sections (see `keys.OBJECTS`).
-- all other keys of the top level are the run's own (see `keys.KEYS`).
+- `reading`: YAML files and overrides to one dict.
+- `keys`: the run's own keys at the top level, with their kinds, defaults and help.
+- `classes`, `aliases`: finding the classes that a config names, those of the older projects included.
+- `signatures`: arguments compared with what a constructor takes.
+- `nodes`: which mappings stand for a network.
+- `parts`: the objects that a training task takes: section, check and builder of each, in one table.
+- `checking`: all mistakes of a config at once, before any work.
+- `building`: data sets, training tasks, evaluations and loggers of a checked config.
+
+The arguments of `model` are in `Model` (or `Transformer`), those of `loss` in `Loss`; `datasets/train`,
+`datasets/validation` and entries of `evaluation` hold a dotted class, or `{class: dotted, argument: value}`; the
+training task, `iterator`, takes its arguments from the top level.
 """
-
-from invariances.config.building import (
-    build,
-    build_dataset,
-    build_evaluations,
-    build_integrations,
-    build_iterator,
-    build_loss,
-    build_model,
-    build_named,
-    iterator_arguments,
-    learning_rate,
-    names_a_class,
-    takes,
-)
-from invariances.config.checking import check
-from invariances.config.classes import locate
-from invariances.config.keys import KEYS
-from invariances.config.reading import dump, merge, parse, read, read_file
-
-__all__ = [
-    "KEYS",
-    "build",
-    "build_dataset",
-    "build_evaluations",
-    "build_integrations",
-    "build_iterator",
-    "build_loss",
-    "build_model",
-    "build_named",
-    "check",
-    "dump",
-    "iterator_arguments",
-    "learning_rate",
-    "locate",
-    "merge",
-    "names_a_class",
-    "parse",
-    "read",
-    "read_file",
-    "takes",
-]

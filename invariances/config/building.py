@@ -1,76 +1,20 @@
-"""Objects from the sections of a config."""
+"""Objects from the sections of a checked config."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invariances.config.classes import cast, locate, parameters
-from invariances.config.keys import INTEGRATIONS, OBJECTS
+from invariances.config.classes import locate
+from invariances.config.keys import INTEGRATIONS
+from invariances.config.parts import PARTS, build_networks
+from invariances.config.signatures import make, parameters
 from invariances.errors import UserError, named
 from invariances.utils.names import hint
 
-# What the class under a key has to be. A config may come from a stranger: without this, it could have any
-# class of any installed module called with arguments of its choice.
-BASES = {
-    "model": "torch.nn.Module",
-    "loss": "torch.nn.Module",
-    "iterator": "pytorch_lightning.LightningModule",
-}
-
-
-def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
-    """Call a constructor with the arguments of a section."""
-    accepted, _ = parameters(cls)
-    kinds = {name: parameter.annotation for name, parameter in accepted.items()}
-    with named(section):
-        return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
-
-
-def locate_part(config: Mapping[str, Any], name: str) -> type:
-    """The class under `model`, `loss` or `iterator`."""
-    return locate(config.get(name), name, BASES[name])
-
-
-def section_of(config: Mapping[str, Any], name: str) -> str:
-    """Where the arguments of `model` (Transformer if the config has it, or Model) or `loss` (Loss) stand."""
-    if name == "model":
-        return "Transformer" if "Transformer" in config else "Model"
-    return name.capitalize()
-
-
-def build(config: Mapping[str, Any], name: str) -> Any:
-    """The `model` or `loss` of a config, with the arguments of its section.
-
-    Raises:
-        UserError: the class cannot be found, or its constructor refuses the arguments.
-    """
-    section = section_of(config, name)
-    return make(locate_part(config, name), config.get(section) or {}, section)
-
-
-def names_a_class(model: Any) -> bool:
-    """Whether the `model` of a greybox is a dotted class, and not a model of a library such as torchvision:alexnet."""
-    return not (isinstance(model, str) and ":" in model)
-
-
-def locate_network(path: Any, key: str) -> type:
-    """The class of a network at a dotted path."""
-    return locate(path, key, BASES["model"])
-
-
-def build_named(path: str, key: str) -> Any:
-    """A network of the class at a dotted path, made without arguments."""
-    return make(locate_network(path, key), {}, key)
-
-
-def build_model(config: Mapping[str, Any]) -> Any:
-    """`model` with the arguments in `Model` or `Transformer`."""
-    return build(config, "model")
-
-
-def build_loss(config: Mapping[str, Any]) -> Any:
-    """`loss` with the arguments in `Loss`."""
-    return build(config, "loss")
+# What the class under `iterator` has to be. A config may come from a stranger: without a base, it could have any class
+# of any installed module called with arguments of its choice.
+ITERATOR = "pytorch_lightning.LightningModule"
+DEBUG_BATCHES = 2  # of each split, in a debug run
 
 
 def class_and_arguments(spec: Any) -> tuple[Any, Any]:
@@ -98,6 +42,23 @@ def build_dataset(config: Mapping[str, Any], split: str) -> Any:
     return make(cls, arguments, f"datasets/{split}")
 
 
+def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> Any:
+    """The batches of a split, `train` or `validation`: a `Loader`; over a few examples in a debug run."""
+    from invariances.data.loader import First, Loader  # torch comes along
+
+    dataset = build_dataset(config, split)
+    if debug:
+        dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
+    with named(f"datasets/{split}"):
+        return Loader(
+            dataset,
+            config["batch_size"],
+            seed=config["seed"],
+            shuffle=split == "train",
+            n_workers=config["n_data_processes"],
+        )
+
+
 def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluations that are switched on, by name.
 
@@ -114,7 +75,7 @@ def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
     """The class of an evaluation: registered under its name, or given as `class`."""
-    from invariances.evaluation import EVALUATIONS  # imported late: plotting comes along
+    from invariances.evaluation import EVALUATIONS  # plotting comes along
 
     key = f"evaluation/{name}"
     if "class" in spec:
@@ -124,12 +85,14 @@ def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
     return EVALUATIONS[name]
 
 
-def build_evaluations(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The evaluations of a config, by name."""
-    return {
-        name: make(locate_evaluation(name, spec), class_and_arguments(spec)[1], f"evaluation/{name}")
-        for name, spec in evaluation_specs(config).items()
-    }
+def build_evaluations(config: Mapping[str, Any], debug: bool = False) -> dict[str, Any]:
+    """The evaluations of a config by name; a debug run leaves out files of statistics."""
+    evaluations = {}
+    for name, spec in evaluation_specs(config | {"fid_stats": None} if debug else config).items():
+        section = f"evaluation/{name}"
+        arguments = build_networks(class_and_arguments(spec)[1], section)
+        evaluations[name] = make(locate_evaluation(name, spec), arguments, section)
+    return evaluations
 
 
 def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
@@ -150,11 +113,6 @@ def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
     ]
 
 
-def takes(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the iterator's constructor has an argument of this name."""
-    return name in parameters(locate_part(config, "iterator"))[0]
-
-
 def learning_rate(config: Mapping[str, Any]) -> float:
     """`learning_rate`, or `base_learning_rate` × `batch_size`; 0 if an evaluation's config has neither."""
     if "learning_rate" in config:
@@ -162,15 +120,23 @@ def learning_rate(config: Mapping[str, Any]) -> float:
     return float(config.get("base_learning_rate", 0) * config["batch_size"])
 
 
-def iterator_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The iterator's arguments that stand at the top level, and the learning rate; no objects."""
-    accepted, _ = parameters(locate_part(config, "iterator"))
-    arguments = {name: config[name] for name in accepted if name in config and name not in OBJECTS}
-    if "learning_rate" in accepted:
-        arguments["learning_rate"] = learning_rate(config)
-    return arguments
+def locate_iterator(config: Mapping[str, Any]) -> type:
+    """The class of the training task."""
+    return locate(config.get("iterator"), "iterator", ITERATOR)
 
 
-def build_iterator(config: Mapping[str, Any], **arguments: Any) -> Any:
-    """The iterator, from `iterator_arguments` and its objects."""
-    return make(locate_part(config, "iterator"), arguments, "iterator")
+def build_iterator(config: Mapping[str, Any], num_steps: int) -> Any:
+    """The training task with all that it takes: the top level's numbers, and the objects whose sections are there.
+
+    Args:
+        config: resolved.
+        num_steps: length of the training, whatever the config says.
+    """
+    iterator = locate_iterator(config)
+    accepted, _ = parameters(iterator)
+    derived = config | {"num_steps": num_steps, "learning_rate": learning_rate(config)}
+    arguments = {name: derived[name] for name in accepted if name in derived and name not in PARTS}
+    for name, part in PARTS.items():
+        if name in accepted and part.section in config:
+            arguments[name] = part.build(config, part.section)
+    return make(iterator, arguments, "iterator")

@@ -1,27 +1,16 @@
-"""Classes that a config names: finding them, and comparing arguments with what their constructors take."""
+"""Finding the classes that a config names."""
 
 import importlib
-import inspect
-import json
 import os
 import pkgutil
 import sys
 import traceback
-import types
-import typing
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from invariances.config.aliases import ALIASES
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
-
-_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_EXACT = {int: (int,), float: (int, float), bool: (bool,), type(None): (type(None),)}
-_FRAMEWORK = ("torch", "pytorch_lightning", "lightning", "lightning_fabric")
-_FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with a decimal point"}
 
 
 def locate(path: Any, key: str, base: str | None = None) -> type:
@@ -89,156 +78,3 @@ def _cause(error: BaseException) -> str:
 
 def _article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What a constructor takes, by name, and whether it takes any other name too.
-
-    A constructor with `**kwargs` hands them to its base class, so those parameters count as well; where no
-    base but torch's is left, it keeps them, and any name will do.
-    """
-    found: dict[str, inspect.Parameter] = {}
-    constructors = [
-        vars(base)["__init__"]
-        for base in cls.__mro__[:-1]
-        if "__init__" in vars(base) and (base is cls or base.__module__.split(".")[0] not in _FRAMEWORK)
-    ]
-    for constructor in constructors:
-        own = _signature(constructor)
-        found = {p.name: p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in own):
-            return found, False
-    return found, bool(constructors)
-
-
-def _signature(function: Any) -> list[inspect.Parameter]:
-    """Parameters without `self`; annotations that cannot be resolved are left out."""
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError:  # a name imported for type checking alone
-        hints = {}
-    listed = list(inspect.signature(function).parameters.values())[1:]
-    return [p.replace(annotation=hints.get(p.name, p.empty)) for p in listed]
-
-
-def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = ()) -> Iterator[str]:
-    """What is wrong with a constructor's arguments: unknown, missing, of the wrong kind.
-
-    Args:
-        cls: the class.
-        arguments: the config's section, a mapping.
-        section: its name, for messages; empty at the top level.
-        given: parameters that come from elsewhere, and may not stand in the section.
-    """
-    if not isinstance(arguments, Mapping):
-        yield f"{section}: {show(arguments)}; expected a mapping, the arguments of {cls.__name__}"
-        return
-    takes, anything = parameters(cls)
-    prefix = f"{section}/" if section else ""
-    free = {name: p for name, p in takes.items() if name not in given}
-    for name, value in arguments.items():
-        if name in free and not fits(value, free[name].annotation):
-            yield f"{prefix}{name}: {show(value)}; expected {describe(free[name].annotation)}"
-        elif name not in free and (name in given or not anything):
-            yield f"{prefix}{name}: unknown argument of {cls.__name__}{hint(name, free)}"
-    for name, parameter in free.items():
-        if parameter.default is parameter.empty and name not in arguments:
-            expected = describe(parameter.annotation)
-            yield f"{prefix}{name}: missing; {cls.__name__} needs it" + (f", {expected}" if expected else "")
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value read from YAML is of the kind that an annotation asks for.
-
-    A whole number is a number; true and false are no numbers; a list may fill a tuple; a network is named by
-    its checkpoint, or cut at a layer: `invariances.config.networks` builds it.
-    """
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if annotation in (Any, inspect.Parameter.empty):
-        return True
-    if origin in (Union, types.UnionType):
-        return any(fits(value, option) for option in inner)
-    if origin is Literal:
-        return any(value == option and type(value) is type(option) for option in inner)
-    if annotation in _EXACT:
-        return type(value) in _EXACT[annotation]
-    kind = origin or annotation
-    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
-        return True  # left to the constructor
-    if issubclass(kind, os.PathLike):
-        return isinstance(value, str)
-    if _is_network(kind):
-        return isinstance(value, Mapping) and ("checkpoint" in value or {"model", "layer"} <= value.keys())
-    if isinstance(value, str):  # text is a sequence too, but never what a list of things asks for
-        return kind in (str, object)
-    if issubclass(kind, tuple):
-        return isinstance(value, list) and _tuple_fits(value, inner)
-    return isinstance(value, kind) and _inside_fits(value, inner)
-
-
-def _is_network(kind: type) -> bool:
-    """Whether a class is a torch.nn.Module; torch itself is not imported for that."""
-    return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
-
-
-def cast(value: Any, annotation: Any) -> Any:
-    """A fitting value as the type that is asked for: 1 as 1.0, a list as a tuple, text as a path."""
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    kinds = {get_origin(option) or option for option in options}
-    conversions: list[tuple[type, Any]] = [(int, float), (list, tuple), (str, Path)]
-    for given, expected in conversions:
-        if type(value) is given and expected in kinds and given not in kinds:
-            return expected(value)
-    return value
-
-
-def _tuple_fits(value: list[Any], inner: tuple[Any, ...]) -> bool:
-    if len(inner) == 2 and inner[1] is Ellipsis:
-        return _inside_fits(value, inner[:1])
-    return not inner or (len(value) == len(inner) and all(map(fits, value, inner)))
-
-
-def _inside_fits(value: Any, inner: tuple[Any, ...]) -> bool:
-    """Whether the items of a list, or the keys and values of a mapping, fit."""
-    if isinstance(value, list) and len(inner) == 1:
-        return all(fits(item, inner[0]) for item in value)
-    if isinstance(value, dict) and len(inner) == 2:
-        return all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
-    return True
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in words, such as `a whole number or null`."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if annotation in (Any, inspect.Parameter.empty):
-        return ""
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(option) for option in inner))
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, inner))
-    if annotation is type(None):
-        return "null"
-    kind = origin or annotation
-    if not isinstance(kind, type) or kind in _EXPECTED:
-        return _EXPECTED.get(kind, str(kind))
-    if issubclass(kind, os.PathLike):
-        return "a path"
-    if _is_network(kind):
-        return "a network as {checkpoint: …}, or {model: …, layer: …}"
-    if issubclass(kind, Mapping):
-        return "a mapping"
-    if issubclass(kind, Collection):
-        return "a list" + (f" of {_plural(describe(inner[0]))}" if inner else "")
-    return kind.__name__
-
-
-def _plural(words: str) -> str:
-    return words.removeprefix("a ") + "s" if words.endswith("number") else words
-
-
-def show(value: Any) -> str:
-    """A value and its kind, as messages show them: `25.0 is a number with a decimal point`."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    kind = _FOUND.get(type(value))
-    return f"{text} is {kind}" if kind else f"got {text}"

@@ -55,14 +55,5 @@ KEYS = {
 # Two spellings of one setting: a later file or override that gives one replaces the other.
 PAIRS = (("learning_rate", "base_learning_rate"), ("num_steps", "num_epochs"))
 
-# Arguments of an iterator that are objects, and the config key that each is built from.
-OBJECTS = {
-    "model": "model",
-    "loss": "loss",
-    "greybox": "GreyboxModel",
-    "autoencoder": "AutoencoderModel",
-    "first_stage": "first_stage",
-}
-
 # Loggers besides those that are always on, and their classes.
 INTEGRATIONS = {"wandb": "invariances.training.loggers.wandb.Wandb"}

@@ -14,21 +14,20 @@ class AutoencoderIterator(Iterator):
     Args:
         model: `Autoencoder`.
         loss: `AutoencoderLoss`; its learned log-variance trains with the model.
-        learning_rate, num_steps, decay_start, seed: see `Iterator`.
         d_lr_factor: the discriminator's learning rate over the model's.
+        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
     """
+
+    loss: Any  # a torch.nn.Module with methods of its own
 
     def __init__(
         self,
         model: nn.Module,
         loss: nn.Module,
-        learning_rate: float,
-        num_steps: int | None = None,
-        decay_start: int | None = None,
-        seed: int = 0,
         d_lr_factor: float = 1.0,
+        **schedule: Any,
     ) -> None:
-        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        super().__init__(model, **schedule)
         self.loss, self.d_lr_factor = loss, d_lr_factor
         self.automatic_optimization = False  # two optimisers take turns
 
@@ -58,13 +57,12 @@ class AutoencoderIterator(Iterator):
         self.manual_backward(loss)
         optimizer.step()
 
-    @torch.no_grad()
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """The loss without discriminator on held-out images, of the posterior's mode."""
+    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss without discriminator, of the posterior's mode: what validation measures."""
         posterior = self.model.encode(batch["image"])
         reconstruction = self.model.decode(posterior.mode())
         _, logs = self.loss.negative_elbo(batch["image"], reconstruction, posterior)
-        self.report(logs, "validation", len(batch["image"]))
+        return logs
 
     def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw images: D(z̄), z̄ ~ N(0, 1)."""

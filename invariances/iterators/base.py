@@ -1,6 +1,6 @@
 """What all training tasks share: the optimiser, the learning rate, the step counter and the watch over the losses."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,8 +12,11 @@ from invariances.data.unpairing import unpaired
 from invariances.errors import UserError
 
 
-class Iterator(pl.LightningModule):
-    """One training task: a model, and how a batch makes it better.
+class Iterator(pl.LightningModule, ABC):
+    """A training task: a model, and the loss that a batch of examples gives it.
+
+    A task implements `terms`; one with several optimisers also `training_step` and `configure_optimizers`. Its
+    constructor names its own arguments and hands all others (`**schedule`) on to this one.
 
     The optimiser is Adam with betas (0.5, 0.9); the learning rate is constant until `decay_start` and then falls
     linearly to 0 at `num_steps` (CVPR 2020 paper, released configs). `step` counts batches, once each whatever the
@@ -96,7 +99,7 @@ class Iterator(pl.LightningModule):
 
     @abstractmethod
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The `loss` of a batch, and what is logged beside it."""
+        """The `loss` of a batch, and further numbers to log: name -> mean over the batch, ()."""
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
         """The loss of one batch."""

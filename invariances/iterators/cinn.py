@@ -24,9 +24,9 @@ class CINNIterator(Iterator):
         model: `ConditionalTransformer`, (code, z) -> (v, log-determinant).
         greybox: the network under study cut at a layer; frozen.
         autoencoder: the first stage; frozen.
-        learning_rate, num_steps, decay_start, seed: see `Iterator`.
         baseline_dim: width of the baseline's hidden layers; null for no baseline.
         baseline_depth: number of its hidden layers.
+        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
 
     Attributes:
         baseline: `MLP`, z -> code, or None.
@@ -35,22 +35,23 @@ class CINNIterator(Iterator):
         ValueError: the flow's arguments do not fit the layer or the autoencoder.
     """
 
+    greybox: Frozen
+    autoencoder: Frozen
+    baseline: nn.Module | None
+
     def __init__(
         self,
         model: nn.Module,
         greybox: nn.Module,
         autoencoder: nn.Module,
-        learning_rate: float,
-        num_steps: int | None = None,
-        decay_start: int | None = None,
-        seed: int = 0,
         baseline_dim: int | None = None,
         baseline_depth: int = 2,
+        **schedule: Any,
     ) -> None:
-        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        super().__init__(model, **schedule)
         _check_sizes(model, greybox, autoencoder)
         self.greybox, self.autoencoder = Frozen(greybox), Frozen(autoencoder)
-        self.baseline: nn.Module | None = None
+        self.baseline = None
         if baseline_dim is not None:
             self.baseline = MLP(math.prod(greybox.shape), autoencoder.z_dim, baseline_dim, baseline_depth)
 

@@ -1,6 +1,6 @@
 """Training a classifier."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,8 +21,8 @@ class ClassifierIterator(Iterator):
 
     Args:
         model: (B, C, H, W) in [-1, 1] -> logits (B, n_classes).
-        learning_rate, num_steps, decay_start, seed: see `Iterator`.
         classifier_loss: `binary_cross_entropy` on one-hot targets (the published recipe) or `cross_entropy`.
+        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
     """
 
     inputs = ("image", "class")
@@ -30,13 +30,10 @@ class ClassifierIterator(Iterator):
     def __init__(
         self,
         model: nn.Module,
-        learning_rate: float,
-        num_steps: int | None = None,
-        decay_start: int | None = None,
-        seed: int = 0,
         classifier_loss: Literal["binary_cross_entropy", "cross_entropy"] = "binary_cross_entropy",
+        **schedule: Any,
     ) -> None:
-        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+        super().__init__(model, **schedule)
         self.classifier_loss = LOSSES[classifier_loss]
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ class DIINIterator(IINIterator):
 
     Args:
         model: `FactorTransformer`, code <-> (factors, log-determinant).
-        first_stage, learning_rate, num_steps, decay_start, seed: see `IINIterator`.
+        first_stage: see `IINIterator`.
         rho: correlation of the shared factors, in [0, 1).
         factor_names: what the factors stand for, the residual last; by default their numbers, and residual.
+        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
 
     Raises:
         ValueError: rho outside of its range; not as many names as factors; flow and first stage differ in the
@@ -32,14 +33,11 @@ class DIINIterator(IINIterator):
         self,
         model: nn.Module,
         first_stage: nn.Module,
-        learning_rate: float,
-        num_steps: int | None = None,
-        decay_start: int | None = None,
-        seed: int = 0,
         rho: float = 0.975,
         factor_names: Sequence[str] | None = None,
+        **schedule: Any,
     ) -> None:
-        super().__init__(model, first_stage, learning_rate, num_steps, decay_start, seed)
+        super().__init__(model, first_stage, **schedule)
         if not 0 <= rho < 1:
             raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")
         self.rho = rho

@@ -17,7 +17,7 @@ class IINIterator(Iterator):
         model: `VectorTransformer`, code <-> (v, log-determinant).
         first_stage: `Autoencoder`, or any network with `z_dim` and `encode`, which gives a distribution over
             codes, or the codes themselves, (B, z_dim, 1, 1); frozen. Pictures want its `decode` too.
-        learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
 
     Attributes:
         factor_names: of the parts of the flow's space: here the whole.
@@ -27,17 +27,10 @@ class IINIterator(Iterator):
     """
 
     factor_names: tuple[str, ...] = ("all",)
+    first_stage: Frozen
 
-    def __init__(
-        self,
-        model: nn.Module,
-        first_stage: nn.Module,
-        learning_rate: float,
-        num_steps: int | None = None,
-        decay_start: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(model, learning_rate, num_steps, decay_start, seed)
+    def __init__(self, model: nn.Module, first_stage: nn.Module, **schedule: Any) -> None:
+        super().__init__(model, **schedule)
         self.first_stage = Frozen(first_stage)
         _check_sizes(self.in_channel, first_stage)
 

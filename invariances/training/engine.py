@@ -3,31 +3,23 @@
 import logging
 import traceback
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from invariances import config as configs
-from invariances.config.networks import BUILDERS, with_networks
-from invariances.data.loader import First, Loader
-from invariances.errors import UserError, named
-from invariances.evaluation import Evaluation
+from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
+from invariances.data.loader import Loader
+from invariances.errors import InvalidInput, UserError
 from invariances.evaluation.report.page import can_report, write_report
 from invariances.iterators import Iterator
-from invariances.training.callbacks import (
-    Checkpoints,
-    EvaluationProgress,
-    Evaluations,
-    Progress,
-    StepCounter,
-    StopOnSignal,
-    TrainingPictures,
-)
+from invariances.training.callbacks import Checkpoints, Evaluations, StepCounter, StopOnSignal, TrainingPictures
+from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.run import Run
 from invariances.utils import checkpoints
 
@@ -45,7 +37,6 @@ NEEDLESS = (
 )
 
 DEBUG_STEPS = 3
-DEBUG_BATCHES = 2
 
 
 def train(
@@ -67,12 +58,12 @@ def train(
     train_loader, validation_loader = build_loader(config, "train", debug), build_loader(config, "validation", debug)
     state = None if checkpoint is None else checkpoints.load(checkpoint)
     resumed = None if restart else checkpoint
-    begin = 0 if resumed is None else checkpoints.step_of(state, resumed)
+    begin = 0 if state is None or resumed is None else checkpoints.step_of(state, resumed)
     num_steps = config.get("num_steps") or config["num_epochs"] * len(train_loader)
-    if begin >= num_steps and not debug:
-        return _finished(run, checkpoint, num_steps)
-    iterator = _build_iterator(config, begin + DEBUG_STEPS if debug else num_steps)
-    if state is not None:
+    if resumed is not None and begin >= num_steps and not debug:
+        return _finished(run, resumed, num_steps)
+    iterator = _seeded_iterator(config, begin + DEBUG_STEPS if debug else num_steps)
+    if state is not None and checkpoint is not None:
         checkpoints.load_weights(iterator, state, checkpoint)
         iterator.step.fill_(begin)
     _fit(iterator, train_loader, validation_loader, resumed, config, run, debug)
@@ -88,21 +79,22 @@ def _fit(
     debug: bool,
 ) -> None:
     """Train an iterator to its last step, from a checkpoint on if there is one."""
-    begin, log_freq = int(iterator.step), DEBUG_STEPS if debug else config["log_freq"]
+    begin, num_steps = int(iterator.step), int(iterator.num_steps or 0)
+    log_freq = DEBUG_STEPS if debug else config["log_freq"]
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    stop, built = StopOnSignal(keeper), _build_evaluations(config, debug)
+    stop, built = StopOnSignal(keeper), build_evaluations(config, debug)
     evaluations = Evaluations(built, run.path / "train" / "eval")
     pictures = TrainingPictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
-    counter, progress = StepCounter(iterator.num_steps), Progress(iterator.num_steps, evaluations)
+    counter, progress = StepCounter(num_steps), Progress(num_steps, evaluations)
     trainer = _trainer(
         config,
         run,
         [counter, keeper, stop, pictures, evaluations, progress],
-        log_every_n_steps=1 if debug else min(50, log_freq),
+        log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
-    with stop, _first_batch_explained(iterator, len(train_loader.dataset), config["batch_size"]):
+    with stop, _first_batch_explained(iterator, train_loader, config["batch_size"]):
         trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resumed, weights_only=True)
     if int(iterator.step) == begin:
         raise UserError("trainer: the training ended before its first step; look at limit_train_batches and the like")
@@ -130,63 +122,49 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
 
     Returns:
         the folder that was written.
+
+    Raises:
+        UserError: an evaluation failed; all others have been written.
     """
     loader = build_loader(config, "validation", debug)
-    iterator = _build_iterator(config, num_steps=1)
+    iterator = _seeded_iterator(config, num_steps=1)
     checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
     folder = run.new_evaluation()
-    evaluations = Evaluations(_build_evaluations(config, debug), folder, by_step=False)
+    evaluations = Evaluations(build_evaluations(config, debug), folder, by_step=False)
     trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)
     with _trainer_explained():
         trainer.validate(iterator, loader, verbose=False)
     if trainer.is_global_zero and can_report(folder):
         print(write_report([run.path], folder))
+    _require_all(evaluations.missing, folder)
     return folder
 
 
-def build_loader(config: dict[str, Any], split: str, debug: bool) -> Loader:
-    """The batches of a split, `train` or `validation`; of a few examples where it is a debug run."""
-    dataset = configs.build_dataset(config, split)
-    if debug:
-        dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
-    with named(f"datasets/{split}"):
-        return Loader(
-            dataset,
-            config["batch_size"],
-            seed=config["seed"],
-            shuffle=split == "train",
-            n_workers=config["n_data_processes"],
-        )
+def _require_all(missing: dict[str, str], folder: Path) -> None:
+    """Refuse to end well where a measure that was asked for is missing."""
+    if missing:
+        reasons = "; ".join(f"evaluation {name} is missing ({reason})" for name, reason in missing.items())
+        raise UserError(f"{folder}: {reasons}; all others are in metrics.json there")
 
 
 @contextmanager
-def _first_batch_explained(iterator: Iterator, n_examples: int, batch_size: int) -> Generator[None]:
-    """A UserError where data and networks do not fit, which the first batch shows."""
+def _first_batch_explained(iterator: Iterator, loader: Loader, batch_size: int) -> Generator[None]:
+    """A UserError where our code refuses the first batch; errors of other code stay as they are."""
     before = int(iterator.step)
     try:
         with _trainer_explained():
             yield
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+    except InvalidInput as error:
         if int(iterator.step) > before:
             raise
-        facts = f"{n_examples} example(s), batch_size {batch_size}"
+        facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {batch_size}"
         raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
 
 
-def _build_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
+def _seeded_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
     """The iterator with its networks; frozen ones come from their checkpoints."""
     pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
-    arguments = configs.iterator_arguments(config) | {"num_steps": num_steps}
-    for name, build in BUILDERS.items():
-        if configs.takes(config, name):
-            arguments[name] = build(config)
-    return configs.build_iterator(config, **arguments)
-
-
-def _build_evaluations(config: dict[str, Any], debug: bool) -> dict[str, Evaluation]:
-    """The evaluations; a debug run leaves files of statistics, which are of the whole split, alone."""
-    parts = {name: with_networks(config.get(name), name) for name in ("evaluation", "fid")}
-    return configs.build_evaluations(config | parts | ({"fid_stats": None} if debug else {}))
+    return build_iterator(config, num_steps)
 
 
 def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
@@ -195,7 +173,7 @@ def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
         CSVLogger(run.path / "train", name="csv", version=run.started),
         TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
     ]
-    return local if debug else [*local, *configs.build_integrations(config, run.path)]
+    return local if debug else [*local, *build_integrations(config, run.path)]
 
 
 def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
@@ -223,6 +201,7 @@ def _trainer_explained() -> Generator[None]:
         yield
     except Exception as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        if not isinstance(error, REFUSALS) or "pytorch_lightning" not in Path(innermost).parts:
+        of_lightning = isinstance(error, REFUSALS) and "pytorch_lightning" in Path(innermost).parts
+        if not of_lightning or isinstance(error, torch.OutOfMemoryError):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error

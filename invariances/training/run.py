@@ -14,13 +14,14 @@ import itertools
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from invariances import config as configs
+from invariances.config.reading import dump, read_file
 from invariances.errors import UserError
 from invariances.utils import checkpoints
 from invariances.utils.names import nearest
@@ -49,6 +50,7 @@ class Run:
         self.checkpoints = path / "train" / "checkpoints"
         self.started = _now()
         self._saved: Path | None = None  # the config that this start has written
+        self._earlier: set[Path] = set()  # results that were there before this start
 
     @classmethod
     def create(cls, name: str, root: str | Path = ROOT) -> "Run":
@@ -117,12 +119,12 @@ class Run:
             UserError: it cannot be read.
         """
         if self.config_file is not None:
-            return configs.read_file(self.config_file)
+            return read_file(self.config_file)
         saved = sorted(self.path.glob(SAVED), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
         if not saved:
             raise UserError(f"{self.path}: holds no config")
-        return configs.read_file((trained or saved)[-1])
+        return read_file((trained or saved)[-1])
 
     def save_config(self, config: Mapping[str, Any], kind: str) -> Path:
         """Write the resolved config of this start as `configs/<time>-<kind>.yaml`.
@@ -131,7 +133,8 @@ class Run:
             config: resolved.
             kind: `train` or `eval`.
         """
-        text, now, folder = configs.dump(config), _now(), self.path / "configs"
+        text, now, folder = dump(config), _now(), self.path / "configs"
+        self._earlier = self._results()
         self._saved = _first_free(lambda suffix: _write_new(folder / f"{now}-{kind}{suffix}.yaml", text))
         self.started = self._saved.stem.replace(f"-{kind}", "")
         return self._saved
@@ -163,15 +166,11 @@ class Run:
         raise UserError(f"{self.path}: has no checkpoint yet; train it with: edflow -p {self.path} -t")
 
     def abandon(self) -> None:
-        """Take back a start that failed before its first result; leave no folder behind."""
-        if self._saved is None:
+        """Remove all that a start has written, if it failed before its first result; a new run goes as a whole."""
+        if self._saved is None or self._results() - self._earlier:
             return
-        since = self._saved.stat().st_mtime_ns
-        written = [path for path in self.path.rglob("*") if path.is_file() and path.stat().st_mtime_ns >= since]
-        if any(path != self._saved and not self._opens_a_log(path) for path in written):
-            return
-        for path in written:
-            path.unlink()
+        self._saved.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "train" / "tensorboard" / self.started, ignore_errors=True)
         for folder in sorted((path for path in self.path.rglob("*") if path.is_dir()), reverse=True):
             with suppress(OSError):  # not empty: an earlier start's
                 folder.rmdir()
@@ -181,9 +180,10 @@ class Run:
             _point_latest(others[-1] if others else None, root)
             root.rmdir()
 
-    def _opens_a_log(self, path: Path) -> bool:
-        """Whether a file of this start holds no result: TensorBoard's, which are there before the first step."""
-        return path.parent.name == self.started and path.parent.parent.name == "tensorboard"
+    def _results(self) -> set[Path]:
+        """The files of the run, without configs and the logs of TensorBoard, which exist before the first step."""
+        files = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
+        return {path for path in files if path.parts[0] != "configs" and path.parts[:2] != ("train", "tensorboard")}
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
@@ -198,32 +198,6 @@ def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) 
     return Path(text)
 
 
-def resolve_checkpoints(
-    config: Mapping[str, Any], root: str | Path = ROOT, debug: bool = False
-) -> dict[str, Any]:
-    """The config with every `checkpoint: latest:EXPERIMENT`, wherever it is, replaced by the file it stands for now.
-
-    Raises:
-        UserError: names the key whose checkpoint is missing or damaged.
-    """
-    return {
-        name: value if name == "notes" else _resolved(value, name, root, debug)
-        for name, value in config.items()
-    }
-
-
-def _resolved(value: Any, key: str, root: str | Path, debug: bool) -> Any:
-    """A value of a config, with files in place of the checkpoints that are named in it."""
-    if isinstance(value, Mapping):
-        return {name: _resolved(item, f"{key}/{name}", root, debug) for name, item in value.items()}
-    if not (key.endswith("/checkpoint") and isinstance(value, str)):
-        return value
-    try:
-        return str(resolve_checkpoint(value, root, debug))
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from error
-
-
 def launch_command(path: Path) -> str:
     """How a config of the project is started: the line in its head comment, or with the file alone."""
     lines = re.findall(r"^#\s+(edflow -b .*-t)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -234,7 +208,7 @@ def _how_to_make(experiment: str, runs: list[Run]) -> str:
     """The end of a message about an experiment that was never trained."""
     for path in sorted(Path("configs").rglob("*.yaml")):
         with suppress(UserError):
-            if configs.read_file(path).get("experiment_name") == experiment:
+            if read_file(path).get("experiment_name") == experiment:
                 return f"make one with: {launch_command(path)}"
     near = nearest(experiment, {run.experiment or "" for run in runs} - {""})
     return f"did you mean {LATEST}{near}?" if near else "train it first: edflow -b CONFIG -t"

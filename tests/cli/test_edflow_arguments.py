@@ -17,6 +17,7 @@ from torch import nn
 import invariances.training
 from invariances.cli import edflow
 from invariances.errors import UserError
+from invariances.training import start
 from invariances.training.run import Run
 from invariances.utils import checkpoints
 
@@ -123,7 +124,7 @@ class TestCommands:
         assert call.run.name.endswith("_test") and capsys.readouterr().out == f"{call.run}\n"
         (saved,) = (call.run / "configs").iterdir()
         assert saved.name.endswith("-train.yaml") and yaml.safe_load(saved.read_text())["batch_size"] == 2
-        assert edflow.JOINED not in os.environ
+        assert start.JOINED not in os.environ
 
     def test_files_merge_and_overrides_win(self, engine):
         Path("b.yaml").write_text("batch_size: 4\nModel: {width: 5}\n")
@@ -238,7 +239,7 @@ class TestCommands:
         assert caplog.text == ""
 
     def test_process_for_a_further_device_joins_the_run(self, trained, engine, monkeypatch, capsys):
-        monkeypatch.setenv(edflow.JOINED, str(trained.path))
+        monkeypatch.setenv(start.JOINED, str(trained.path))
         capsys.readouterr()
         assert edflow.main(["-b", "a.yaml", "-t"]) == 0
         assert engine.last.run == trained.path and len(run_folders()) == 1
@@ -372,7 +373,7 @@ class TestMistakes:
         engine.error = ZeroDivisionError("a bug")
         with pytest.raises(ZeroDivisionError):
             edflow.main(["-b", "a.yaml", "-t"])
-        assert not Path("logs").exists() and edflow.JOINED not in os.environ
+        assert not Path("logs").exists() and start.JOINED not in os.environ
 
     def test_debug_shows_where(self, engine, capsys):
         engine.error = UserError("too late")

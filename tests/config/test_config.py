@@ -10,9 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from invariances import config as configs
-from invariances.config import check, classes, dump, merge, parse, read
-from invariances.config.classes import cast, describe, fits, mistakes, parameters
+from invariances.config import classes
+from invariances.config.building import build_dataset, build_evaluations, build_iterator, learning_rate
+from invariances.config.checking import check
+from invariances.config.classes import locate
+from invariances.config.parts import PARTS
+from invariances.config.reading import dump, merge, parse, read
+from invariances.config.signatures import cast, describe, fits, mistakes, parameters
 from invariances.errors import UserError
 
 HERE = "tests.config.test_config"
@@ -436,7 +440,7 @@ class TestRunKeys:
     def test_null_sections_are_not_given(self):
         words = {"Model": "null", "Transformer/in_channels": "5", "first_stage": "null"}
         config = read([], words, base=good())
-        assert configs.build_model(check(config)).layer.in_features == 5
+        assert PARTS["model"].build(check(config), "model").layer.in_features == 5
 
     def test_free_notes(self):
         assert check(good(notes="a thought"))["notes"] == "a thought"
@@ -548,11 +552,11 @@ class TestEvaluations:
         config = good(
             evaluation={"metric": {"n_samples": 2}, "mine": {"class": f"{HERE}.Metric"}, "fid": None}
         )
-        built = configs.build_evaluations(check(config))
+        built = build_evaluations(check(config))
         assert {name: metric.n_samples for name, metric in built.items()} == {"metric": 2, "mine": 8}
 
     def test_fid_at_the_top_level(self):
-        built = configs.build_evaluations(check(good(fid={"n_samples": 5})))
+        built = build_evaluations(check(good(fid={"n_samples": 5})))
         assert built["fid"].n_samples == 5
         assert "both are given" in complaint(good(fid={"n_samples": 5}, evaluation={"fid": {}}))
 
@@ -647,13 +651,13 @@ class TestLocate:
 
     def complain(self, path: Any, base: str | None = None) -> str:
         with pytest.raises(UserError) as caught:
-            configs.locate(path, "model", base)
+            locate(path, "model", base)
         message = str(caught.value)
         assert message.startswith("model: ") and "\n" not in message
         return message.removeprefix("model: ")
 
     def test_found(self):
-        assert configs.locate(f"{HERE}.Net", "model") is Net
+        assert locate(f"{HERE}.Net", "model") is Net
 
     @pytest.mark.parametrize(
         "path", ["ae", "", ".", "a.", ".a.B", "a..B", "a b.C", "a.b-c.D", "os.system('x')", 3, None, [1]]
@@ -672,7 +676,7 @@ class TestLocate:
 
     def test_names_of_the_older_projects(self, monkeypatch):
         monkeypatch.setitem(classes.ALIASES, "nosuchproject.models.ae.Model", f"{HERE}.Net")
-        assert configs.locate("nosuchproject.models.ae.Model", "model") is Net
+        assert locate("nosuchproject.models.ae.Model", "model") is Net
         assert self.complain("nosuchproject.models.ae.Modell") == (
             "no module named nosuchproject; did you mean nosuchproject.models.ae.Model?"
         )
@@ -731,7 +735,7 @@ class TestLocate:
     def test_module_in_the_current_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         write(tmp_path, "class Model: pass\n", "model_of_the_current_folder.py")
-        assert configs.locate("model_of_the_current_folder.Model", "model").__name__ == "Model"
+        assert locate("model_of_the_current_folder.Model", "model").__name__ == "Model"
         sys.modules.pop("model_of_the_current_folder")
 
     def test_current_folder_hides_no_installed_module(self, tmp_path, monkeypatch):
@@ -746,9 +750,9 @@ class TestLocate:
         config = good(iterator=f"{HERE}.LossTask", loss=f"{HERE}.Loss") | {key: "subprocess.Popen"}
         assert f"{key}: subprocess.Popen is not a" in complaint(config)
         with pytest.raises(UserError, match="is not a"):
-            configs.locate(config[key], key, "torch.nn.Module")
+            locate(config[key], key, "torch.nn.Module")
         with pytest.raises(UserError, match="is not a"):
-            configs.build({"model": "subprocess.Popen", "Model": {"args": f"touch {tmp_path}/x"}}, "model")
+            PARTS["model"].build({"model": "subprocess.Popen", "Model": {"args": f"touch {tmp_path}/x"}}, "model")
         assert not (tmp_path / "x").exists()
 
     def test_data_set(self):
@@ -841,43 +845,41 @@ class TestKinds:
 
 class TestBuild:
     def test_model(self):
-        assert configs.build_model(check(good())).layer.in_features == 4
-        assert configs.build(good(Model=None, Transformer={"in_channels": 7}), "model").layer.in_features == 7
+        assert PARTS["model"].build(check(good()), "model").layer.in_features == 4
+        assert PARTS["model"].build(good(Model=None, Transformer={"in_channels": 7}), "model").layer.in_features == 7
 
     def test_constructor_refuses(self):
         with pytest.raises(UserError, match=r"^Model: in_channels is 0; expected at least 1$"):
-            configs.build_model(check(good(Model={"in_channels": 0})))
+            PARTS["model"].build(check(good(Model={"in_channels": 0})), "model")
         with pytest.raises(UserError, match=r"^datasets/train: size is 2; expected at least 8$"):
-            configs.build_dataset(good(datasets={"train": {"class": f"{HERE}.Digits", "size": 2}}), "train")
+            build_dataset(good(datasets={"train": {"class": f"{HERE}.Digits", "size": 2}}), "train")
 
     def test_loss(self):
-        assert configs.build_loss({"loss": f"{HERE}.Loss", "Loss": {"disc_start": 12}}).disc_start == 12
+        assert PARTS["loss"].build({"loss": f"{HERE}.Loss", "Loss": {"disc_start": 12}}, "loss").disc_start == 12
 
     def test_dataset_takes_the_seed_of_the_run(self):
         config = check(good(seed=7))
-        assert configs.build_dataset(config, "train").seed == 7
+        assert build_dataset(config, "train").seed == 7
         config["datasets"]["train"] = {"class": f"{HERE}.Digits", "seed": 3}
-        assert configs.build_dataset(config, "train").seed == 3
-        assert configs.build_dataset(config, "validation").size == 16
+        assert build_dataset(config, "train").seed == 3
+        assert build_dataset(config, "validation").size == 16
 
     def test_iterator(self):
         config = check(good(weight_decay=0.1, learning_rate=None, base_learning_rate=4.5e-6, batch_size=25))
-        arguments = configs.iterator_arguments(config)
-        assert arguments == {"weight_decay": 0.1, "learning_rate": pytest.approx(1.125e-4), "num_steps": 10}
-        iterator = configs.build_iterator(config, model=nn.Identity(), **arguments)
-        assert isinstance(iterator, Task) and iterator.learning_rate == arguments["learning_rate"]
-        assert configs.takes(config, "model") and not configs.takes(config, "loss")
+        iterator = build_iterator(config, num_steps=10)
+        assert isinstance(iterator, Task) and isinstance(iterator.model, Net)
+        assert iterator.learning_rate == pytest.approx(1.125e-4) and iterator.weight_decay == 0.1
 
     def test_learning_rate_counts_whole_batch(self):
-        assert configs.learning_rate({"learning_rate": 1e-3, "batch_size": 50}) == 1e-3
-        assert configs.learning_rate({"base_learning_rate": 2e-6, "batch_size": 50}) == pytest.approx(1e-4)
+        assert learning_rate({"learning_rate": 1e-3, "batch_size": 50}) == 1e-3
+        assert learning_rate({"base_learning_rate": 2e-6, "batch_size": 50}) == pytest.approx(1e-4)
 
     def test_saved_config_is_plain_and_complete(self):
         config = check(good())
         assert check(parse(dump(config), "x")) == config
 
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
 COMMAND = re.compile(r"^#\s+edflow -b (.+?) (-t|-c .+)$", re.MULTILINE)
 

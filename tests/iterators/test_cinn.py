@@ -27,7 +27,7 @@ def images(n=64):
 def iterator(**arguments):
     torch.manual_seed(0)
     flow = ConditionalTransformer(3, 8, 1, 2, conditioning_in_channels=1, conditioning_spatial_size=1)
-    return CINNIterator(flow, FirstPixel(), Pixels(spread=0.1), 1e-2, **arguments)
+    return CINNIterator(flow, FirstPixel(), Pixels(spread=0.1), learning_rate=1e-2, **arguments)
 
 
 def trained(task, n_epochs=1, **arguments):

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from invariances import config as configs
 from invariances.cli import edflow
 from invariances.cli import invariances as command
-from invariances.config import networks
+from invariances.config.parts import build_networks
+from invariances.config.reading import read
 from invariances.data.base import ImageSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.sets.digits import digits
 from invariances.models import Classifier, DigitClassifier, Greybox
-from invariances.training.run import Run, resolve_checkpoints
+from invariances.training.resolving import resolve_checkpoints
+from invariances.training.run import Run
 from invariances.utils import checkpoints
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits"
@@ -152,7 +153,7 @@ class TestNetworksOfOtherRuns:
             "deep": {"er": {"checkpoint": file}},
             "number": 3,
         }
-        built = networks.with_networks(section, "evaluation")
+        built = build_networks(section, "evaluation")
         assert isinstance(built["network"], DigitClassifier) and not built["network"].training
         assert isinstance(built["layer"], Greybox) and built["layer"].layer == "conv2"
         assert isinstance(built["named"], Greybox) and built["named"].layer == "conv1"
@@ -332,6 +333,6 @@ def test_a_task_on_pairs_says_so_of_other_data(capsys):
 
 def test_a_classifier_has_the_size_of_its_codes():
     assert Classifier(3, 32, 4, 12, 10, width=2).z_dim == 12
-    section = configs.read([DIGITS / "clf_diin.yaml"])["Transformer"]
-    assert section["in_channel"] == configs.read([DIGITS / "pairs_clf.yaml"])["Model"]["z_dim"]
+    section = read([DIGITS / "clf_diin.yaml"])["Transformer"]
+    assert section["in_channel"] == read([DIGITS / "pairs_clf.yaml"])["Model"]["z_dim"]
     assert torch.is_tensor(Classifier(3, 32, 4, 12, 10, norm="bn", width=2).eval().encode(torch.zeros(1, 3, 32, 32)))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from invariances.config import read_file
+from invariances.config.reading import read_file
 from invariances.errors import UserError
 from invariances.training import run as runs
-from invariances.training.run import Run, launch_command, resolve_checkpoint, resolve_checkpoints
+from invariances.training.resolving import resolve_checkpoints
+from invariances.training.run import Run, launch_command, resolve_checkpoint
 from invariances.utils import checkpoints
 
 

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from invariances import config as configs
 from invariances.cli import edflow
+from invariances.config.checking import check
+from invariances.config.reading import read
 from invariances.errors import UserError
 from invariances.training.loggers.wandb import Wandb, plain
 from invariances.training.run import Run
@@ -200,9 +201,9 @@ def test_configs_are_sent_as_plain_values():
     ],
 )
 def test_mistakes_in_the_section(integrations, message):
-    config = configs.read([CONFIGS / "digits" / "ae.yaml"]) | {"integrations": integrations}
+    config = read([CONFIGS / "digits" / "ae.yaml"]) | {"integrations": integrations}
     with pytest.raises(UserError, match=re.escape(message)):
-        configs.check(config)
+        check(config)
 
 
 def test_other_processes_send_nothing(play, monkeypatch):

@@ -1,18 +1,47 @@
-"""Sizes of factors that a config leaves to a measurement."""
+"""What a config leaves to be found when a run begins: the newest checkpoint of an experiment, measured factor sizes."""
 
 import json
 import logging
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from invariances.config.networks import BUILDERS
+from invariances.config.building import build_loader
+from invariances.config.nodes import map_checkpoints
+from invariances.config.parts import PARTS
 from invariances.errors import UserError, named
-from invariances.evaluation.metrics.factor_sizes import factor_sizes
-from invariances.training.engine import build_loader
+from invariances.training.run import ROOT, resolve_checkpoint
 
 log = logging.getLogger(__name__)
+
+
+def resolve(config: Mapping[str, Any], debug: bool = False) -> dict[str, Any]:
+    """The config with everything in it that only the start of a run can know.
+
+    Raises:
+        UserError: names the key that cannot be resolved.
+    """
+    return resolve_factor_config(resolve_checkpoints(config, debug=debug), debug)
+
+
+def resolve_checkpoints(config: Mapping[str, Any], root: str | Path = ROOT, debug: bool = False) -> dict[str, Any]:
+    """The config with every `checkpoint: latest:EXPERIMENT`, wherever it is, replaced by the file it stands for now.
+
+    Raises:
+        UserError: names the key whose checkpoint is missing or damaged.
+    """
+    find = partial(_checkpoint_of_key, root=root, debug=debug)
+    return {
+        name: value if name == "notes" else map_checkpoints(value, name, find) for name, value in config.items()
+    }
+
+
+def _checkpoint_of_key(text: str, key: str, root: str | Path, debug: bool) -> str:
+    try:
+        return str(resolve_checkpoint(text, root, debug))
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[str, Any]:
@@ -33,7 +62,11 @@ def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[s
 
 
 def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
-    first_stage, loader = BUILDERS["first_stage"](config), build_loader(config, "validation", debug)
+    import torch
+
+    from invariances.evaluation.metrics.factor_sizes import factor_sizes
+
+    first_stage, loader = PARTS["first_stage"].build(config, "first_stage"), build_loader(config, "validation", debug)
     with named("Transformer/factor_config: auto"):
         sizes, _ = factor_sizes(
             first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")

@@ -1,0 +1,74 @@
+"""List the layers at which a network can be cut, from input to output, and the settings that a cINN on each needs.
+
+The list is exact: at these layers, and at no others, the output depends on the input through the layer alone. It does
+not depend on the weights, so models of torchvision and timm are listed without a download.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invariances.errors import UserError
+
+if TYPE_CHECKING:
+    from invariances.models import Layer
+
+HELP = "the layers at which a network can be cut"
+EXAMPLES = """  invariances layers torchvision:resnet50
+  invariances layers timm:vgg11 --size 128
+  invariances layers invariances.models.DigitClassifier
+  invariances layers latest:digits_clf
+"""
+HEADS = ("layer", "type", "shape", "conditioning_in_channels", "conditioning_spatial_size")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model, and the images to try it with."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="torchvision:NAME, timm:NAME, a dotted class, a checkpoint of a run, or latest:EXPERIMENT",
+    )
+    parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: the model's)")
+    parser.add_argument("--channels", type=int, metavar="N", help="channels of the images (default: the model's)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the table."""
+    from invariances.models import Greybox  # torch takes a second; --help should not
+
+    try:
+        found = Greybox.layers(_model(options.model), in_size=options.size, in_channels=options.channels)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise UserError(f"{options.model}: {error}") from error
+    print("\n".join(table(found)))
+
+
+def _model(text: str) -> Any:
+    """What `Greybox` takes for a model: a name, or the network of a checkpoint."""
+    from invariances.config.parts import load_network
+    from invariances.training.run import LATEST, resolve_checkpoint
+
+    of_a_run = text.startswith(LATEST) or Path(text).suffix == ".ckpt" or Path(text).is_file()
+    return load_network(resolve_checkpoint(text)) if of_a_run else text
+
+
+def table(layers: "Sequence[Layer]") -> list[str]:
+    """The lines of the table.
+
+    >>> from invariances.models import Layer
+    >>> for line in table([Layer("conv1", "Conv2d", (64, 16, 16))]):
+    ...     print(line.rstrip())
+    layer  type    shape         conditioning_in_channels  conditioning_spatial_size
+    conv1  Conv2d  64 × 16 × 16  64                        16
+    """
+    rows = [HEADS, *((layer.name, layer.type, *_conditioning(layer.shape)) for layer in layers)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)) for row in rows]
+
+
+def _conditioning(shape: tuple[int, int, int]) -> tuple[str, str, str]:
+    channels, height, width = shape
+    side = str(height) if height == width else "a square map is needed"
+    return f"{channels} × {height} × {width}", str(channels), side

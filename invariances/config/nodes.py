@@ -1,0 +1,53 @@
+"""Which mappings of a config stand for a network, and which texts for a checkpoint: decided here for all who ask.
+
+- `{checkpoint: …}`, with `model` and `subconfig` for files that do not name their class: a trained network.
+- `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network cut at a layer.
+- a text under `checkpoint`, wherever it is: a checkpoint, by its path or as latest:EXPERIMENT.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+CHECKPOINT = "checkpoint"
+TRAINED = {CHECKPOINT, "model", "subconfig"}
+
+
+def is_greybox(node: Any) -> bool:
+    """Whether a value of a config stands for a network cut at a layer.
+
+    >>> is_greybox({"model": "torchvision:alexnet", "layer": "features.11"}), is_greybox({"checkpoint": "a.ckpt"})
+    (True, False)
+    """
+    named = isinstance(node, Mapping) and bool(node.keys() & {CHECKPOINT, "model"})
+    return named and "layer" in node and "class" not in node
+
+
+def is_trained(node: Any) -> bool:
+    """Whether a value of a config stands for a whole trained network.
+
+    >>> is_trained({"checkpoint": "a.ckpt"}), is_trained({"checkpoint": "a.ckpt", "layers": ["conv1"]})
+    (True, False)
+    """
+    return isinstance(node, Mapping) and CHECKPOINT in node and node.keys() <= TRAINED
+
+
+def is_network(node: Any) -> bool:
+    """Whether a value of a config may fill an argument that is a network."""
+    return is_greybox(node) or is_trained(node)
+
+
+def is_network_type(kind: type) -> bool:
+    """Whether a class is a torch.nn.Module; torch itself is not imported to find out."""
+    return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
+
+
+def map_checkpoints(value: Any, key: str, function: Callable[[str, str], str]) -> Any:
+    """A part of a config with each checkpoint replaced by what `function(text, its key)` returns.
+
+    >>> map_checkpoints({"first_stage": {"checkpoint": "latest:ae"}}, "", lambda text, key: f"{key} was {text}")
+    {'first_stage': {'checkpoint': 'first_stage/checkpoint was latest:ae'}}
+    """
+    if isinstance(value, Mapping):
+        return {name: map_checkpoints(item, f"{key}/{name}".lstrip("/"), function) for name, item in value.items()}
+    names_checkpoint = isinstance(value, str) and key.rpartition("/")[2] == CHECKPOINT and "/" in key
+    return function(value, key) if names_checkpoint else value

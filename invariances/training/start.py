@@ -1,0 +1,117 @@
+"""A start of `edflow`: what is trained or evaluated, from which checkpoint on, and in which run folder."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from invariances.config.checking import check
+from invariances.config.reading import dump, read
+from invariances.errors import UserError
+from invariances.training.resolving import resolve
+from invariances.training.run import Run, resolve_checkpoint
+
+log = logging.getLogger(__name__)
+
+JOINED = "INVARIANCES_RUN"  # tells processes that Lightning starts for further devices which run is theirs
+
+
+def start(
+    files: Sequence[str | Path],
+    overrides: Mapping[str, str] | None = None,
+    train: bool = False,
+    project: str | None = None,
+    checkpoint: str | None = None,
+    name: str | None = None,
+    retrain: bool = False,
+    debug: bool = False,
+) -> None:
+    """Check everything, then train or evaluate.
+
+    Args:
+        files: YAML files, merged left to right.
+        overrides: `Section/key` -> YAML text.
+        train: else evaluate.
+        project: an earlier run; the files are merged into its config.
+        checkpoint: a path, or latest:EXPERIMENT; with a project, its last one is the default.
+        name: of a new run's folder; the experiment's name is the default.
+        retrain: count from step 0, from the weights of the checkpoint.
+        debug: a few steps on a few examples, in a run of its own.
+
+    Raises:
+        UserError: a mistake in any of these; no folder is left then.
+    """
+    earlier = None if project is None else Run.find(project, debug=debug)
+    config = _config(files, overrides, earlier, train, debug)
+    source = _source(checkpoint, earlier, train, debug)
+    resumed = earlier if earlier is not None and _resumes(earlier, source, train, retrain or debug) else None
+    if resumed is not None and name is not None:
+        raise UserError(f"-n {name}: is for new runs; this one goes on in {resumed.path}: leave -n out")
+    if debug and resumed is None:
+        config["experiment_name"] += "_debug"  # latest: does not take it for the real one
+    with _run_of(config, name, resumed, "train" if train else "eval") as run:
+        _work(config, run, source, train, restart=retrain or earlier is None, debug=debug)
+
+
+def _config(
+    files: Sequence[str | Path], overrides: Mapping[str, str] | None, earlier: Run | None, train: bool, debug: bool
+) -> dict[str, Any]:
+    """The config, checked and resolved; without a name it is called after its last file."""
+    config = read(files, overrides, base=earlier.config() if earlier else None)
+    if config.get("experiment_name") is None:
+        config["experiment_name"] = Path(files[-1] if files or earlier is None else earlier.path).stem
+    return resolve(check(config, train=train), debug=debug)
+
+
+def _source(checkpoint: str | None, earlier: Run | None, train: bool, debug: bool) -> Path | None:
+    """The checkpoint to go on from or to evaluate."""
+    if checkpoint is not None:
+        return resolve_checkpoint(checkpoint, debug=debug)
+    if earlier is None:
+        return None
+    if train and not earlier.has_checkpoints:
+        log.warning("%s stopped before its first checkpoint; it starts at step 0", earlier.path)
+        return None
+    return earlier.last_checkpoint()
+
+
+def _resumes(earlier: Run, source: Path | None, train: bool, apart: bool) -> bool:
+    """Whether the work goes on in the earlier run's folder: only where no checkpoint in it could be lost."""
+    if not train:
+        return True
+    if apart:
+        return False
+    return source is None or (earlier.has_checkpoints and source.samefile(earlier.last_checkpoint()))
+
+
+@contextmanager
+def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind: str) -> Iterator[Run]:
+    """The run, new or resumed, with the config saved; removed again if the start fails before its first result."""
+    if JOINED in os.environ:
+        yield Run.open(os.environ[JOINED])
+        return
+    run = resumed or Run.create(name or config["experiment_name"])
+    run.save_config(config, kind)
+    print(run.path, flush=True)
+    log.info("%s", dump(config))
+    os.environ[JOINED] = str(run.path)
+    try:
+        yield run
+    except BaseException:
+        run.abandon()
+        raise
+    finally:
+        del os.environ[JOINED]
+
+
+def _work(
+    config: dict[str, Any], run: Run, source: Path | None, train: bool, restart: bool, debug: bool
+) -> None:
+    from invariances.training import engine  # Lightning takes seconds: mistakes are told before
+
+    if train:
+        engine.train(config, run, source, restart=restart, debug=debug)
+    elif source is not None:  # as the command line and `_source` see to
+        engine.evaluate(config, run, source, debug=debug)
