@@ -1,28 +1,187 @@
-"""What an evaluation is, and how several of them are run on a model."""
+"""The base class of evaluations, what they may need of a training task, and the function that runs several of them.
 
+The protocols below name what training tasks offer. An evaluation states in `needs` which of them it uses; `unmet`
+compares that with the classes in a config before any work is done.
+"""
+
+import inspect
 import json
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import UnionType
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
+from typing_extensions import get_protocol_members
 
+from invariances.data.base import Batch
 from invariances.data.unpairing import unpaired
+from invariances.models.frozen import Frozen
 from invariances.utils.files import atomic_write
 
 log = logging.getLogger(__name__)
 
+Batches: TypeAlias = Iterable[Batch]  # of the validation split; each pass has the same examples
+Needs: TypeAlias = type | UnionType  # a protocol, or a union of protocols of which any one will do
+View: TypeAlias = tuple[str, Tensor]  # a label, and images (B, C, H, W) in [-1, 1]
+
 
 @runtime_checkable
-class Evaluation(Protocol):
-    """Numbers and pictures about a model, after each epoch and in `edflow -p`."""
+class OnDevice(Protocol):
+    """A task whose networks are on one device."""
 
-    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
+    @property
+    def device(self) -> torch.device:
+        """The device."""
+
+
+@runtime_checkable
+class Task(OnDevice, Protocol):
+    """A training task that can be evaluated."""
+
+    step: Tensor
+
+    def facts(self) -> Mapping[str, object]:
+        """Entries of `metrics.json` that describe the model."""
+
+
+@runtime_checkable
+class CanSample(OnDevice, Protocol):
+    """A task with an unconditional generative model."""
+
+    def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n images, (n, C, H, W) in [-1, 1]."""
+
+
+@runtime_checkable
+class CanSampleLike(OnDevice, Protocol):
+    """A task with a generative model that is conditioned on images."""
+
+    def sample_like(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw one image for each given one: (B, C, H, W) -> (B, C, H, W), in [-1, 1]."""
+
+
+@runtime_checkable
+class HasViews(OnDevice, Protocol):
+    """A task that can show what its model makes of images."""
+
+    def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[View]:
+        """Labelled images: the input, its reconstruction, samples …"""
+
+
+@runtime_checkable
+class HasCodes(OnDevice, Protocol):
+    """A task on the codes of a first stage."""
+
+    def code(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) -> codes (B, N, 1, 1)."""
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, N, 1, 1) -> images (B, C, H, W)."""
+
+
+@runtime_checkable
+class HasFactors(HasCodes, Protocol):
+    """A task with an invertible map of codes to factors."""
+
+    factor_names: tuple[str, ...]
+
+    def to_factors(self, code: Tensor) -> list[Tensor]:
+        """Codes (B, N, 1, 1) -> factors, each (B, N_k, 1, 1)."""
+
+    def to_code(self, factors: list[Tensor]) -> Tensor:
+        """The inverse of `to_factors`."""
+
+
+@runtime_checkable
+class HasFirstStage(HasFactors, Protocol):
+    """A task with factors, and with the network that its codes come from."""
+
+    first_stage: Frozen
+
+
+@runtime_checkable
+class HasConditionalFlow(OnDevice, Protocol):
+    """A task with a conditional INN, the network under study, an autoencoder, and perhaps a baseline.
+
+    `baseline` maps representations to codes; it may be None.
+    """
+
+    greybox: Frozen
+    autoencoder: Frozen
+    baseline: nn.Module | None
+
+    @property
+    def model(self) -> nn.Module:
+        """The conditional INN."""
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """A distribution over codes."""
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one code for each image, (B, N, 1, 1)."""
+
+
+@runtime_checkable
+class CanEncode(Protocol):
+    """A model with codes."""
+
+    def encode(self, images: Tensor) -> Tensor | Distribution:
+        """Images (B, C, H, W) -> codes (B, N, 1, 1), or a distribution over them."""
+
+
+@runtime_checkable
+class HasEncoder(OnDevice, Protocol):
+    """A task whose model has codes."""
+
+    @property
+    def model(self) -> CanEncode:
+        """The model."""
+
+
+Offer = TypeVar("Offer", contravariant=True)
+
+
+class Evaluation(ABC, Generic[Offer]):
+    """Measures or draws something of a model, after each epoch and in `edflow -p`.
+
+    A class of one's own is used by `evaluation: {name: {class: my_module.MyClass}}` in a config. It may derive from
+    this one or only have its `__call__`; its constructor's arguments are the other keys next to `class`. The type
+    argument is what the task must offer.
+
+    Attributes:
+        needs: what the task must offer: a protocol, or a union of protocols of which any one will do.
+        needs_model: the same of the task's model.
+        legend: name of a number -> one sentence on how to read it, shown in the report. A name may hold wildcards
+            as in file names: `fid_*`. The first match counts.
+
+    Example:
+        >>> class Brightness(Evaluation[OnDevice]):
+        ...     legend = {"brightness": "Mean of all pixels. -1: black; 1: white."}
+        ...     def __call__(self, iterator, loader, folder):
+        ...         return {"brightness": first_examples(loader, None, iterator.device)["image"].mean().item()}
+        >>> from types import SimpleNamespace
+        >>> task = SimpleNamespace(device=torch.device("cpu"))
+        >>> Brightness()(task, [{"image": torch.zeros(2, 3, 4, 4)}], Path())
+        {'brightness': 0.0}
+    """
+
+    needs: ClassVar[Needs | None] = None
+    needs_model: ClassVar[Needs | None] = None
+    legend: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def __call__(self, iterator: Offer, loader: Batches, folder: Path) -> dict[str, float]:
         """Measure.
 
         Args:
@@ -34,59 +193,149 @@ class Evaluation(Protocol):
             name -> number.
         """
 
+    @classmethod
+    def __subclasshook__(cls, other: type) -> object:  # type: ignore[override]  # typeshed leaves NotImplemented out
+        """Any class whose instances can be called is an evaluation, so that it need not know this one."""
+        if cls is Evaluation and any("__call__" in vars(base) for base in other.__mro__):
+            return True
+        return NotImplemented
+
+
+def unmet(evaluation: type, iterator: type, model: type | None) -> str | None:
+    """What an evaluation needs and the classes of a config lack.
+
+    Only classes are looked at: a class offers its methods, its class attributes, and what it annotates.
+
+    Args:
+        evaluation: an `Evaluation`, or a class that is called like one and states no needs.
+        iterator: class of the task.
+        model: class of its model, if it is known.
+
+    Returns:
+        a clause for a message; None if all needs are met.
+
+    >>> class Classifying:
+    ...     pass
+    >>> class Draws(Evaluation[HasViews]):
+    ...     needs = HasViews
+    >>> unmet(Draws, Classifying, None)
+    'needs a task with device and views; Classifying has none'
+    """
+    pairs = {"task": ("needs", iterator), "model": ("needs_model", model)}
+    for kind, (attribute, found) in pairs.items():
+        needs = getattr(evaluation, attribute, None)
+        if needs is None or found is None:
+            continue
+        lacking = [_lacking(option, found) for option in get_args(needs) or (needs,)]
+        if all(lacking):
+            return f"needs a {kind} with {' or '.join(map(' and '.join, lacking))}; {found.__name__} has none"
+    return None
+
+
+def _lacking(protocol: type, found: type) -> list[str]:
+    """Members of a protocol that a class does not have."""
+    declared = {name for base in found.__mro__ for name in inspect.get_annotations(base)}
+    return sorted(name for name in get_protocol_members(protocol) if name not in declared and not hasattr(found, name))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of several evaluations.
+
+    Attributes:
+        metrics: name -> number, of all evaluations together.
+        missing: name of an evaluation that failed -> its error.
+    """
+
+    metrics: dict[str, float]
+    missing: dict[str, str]
+
 
 def evaluate(
     evaluations: Mapping[str, Evaluation],
-    iterator: Any,
-    loader: Any,
+    iterator: Task,
+    loader: Batches,
     folder: Path,
     losses: Mapping[str, float] | None = None,
-) -> dict[str, float]:
+) -> Results:
     """Run evaluations and write `folder/metrics.json`.
 
-    An evaluation that fails takes nothing else down: its reason is logged and stands in `metrics.json` under
-    `missing`.
+    An evaluation that fails stops nothing else: its error is logged, and stands in `metrics.json` under `missing`.
 
     Args:
         evaluations: name -> evaluation.
         iterator, loader, folder: see `Evaluation`.
-        losses: numbers of the validation pass, written beside those of the evaluations.
+        losses: numbers of the validation pass, which `metrics.json` holds too.
 
     Returns:
-        name -> number, of all evaluations together, losses left out.
+        numbers, without the losses, and errors.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from types import SimpleNamespace
+        >>> task = SimpleNamespace(device=torch.device("cpu"), step=torch.tensor(7), facts=lambda: {"layer": "conv1"})
+        >>> with TemporaryDirectory() as folder:
+        ...     results = evaluate({"one": lambda iterator, loader, folder: {"one": 1.0}}, task, [], Path(folder))
+        ...     written = json.loads(Path(folder, "metrics.json").read_text())
+        >>> results.metrics, written["step"], written["layer"]
+        ({'one': 1.0}, 7, 'conv1')
     """
-    metrics: dict[str, float] = {}
-    missing: dict[str, str] = {}
+    results, legend = Results({}, {}), {}
     for name in (progress := tqdm(evaluations, unit="evaluation", leave=False, disable=None)):
         progress.set_description(name)
         try:
-            metrics |= evaluations[name](iterator, loader, folder)
-        except Exception as error:  # whatever a metric trips over, the training is worth more
-            missing[name] = f"{type(error).__name__}: {error}"
-            log.warning("evaluation %s is missing at step %d: %s", name, int(iterator.step), missing[name])
+            found = evaluations[name](iterator, loader, folder)
+        except Exception as error:  # whatever fails in a metric, the training goes on
+            results.missing[name] = f"{type(error).__name__}: {error}"
+            log.warning("evaluation %s is missing at step %d: %s", name, int(iterator.step), results.missing[name])
             log.debug("evaluation %s", name, exc_info=error)
+        else:
+            results.metrics.update(found)
+            legend |= texts(getattr(evaluations[name], "legend", {}), found)
     report = {
         "time": datetime.now(timezone.utc).isoformat(),
         "step": int(iterator.step),
         **iterator.facts(),
-        "metrics": {**(losses or {}), **metrics},
-        "missing": missing,
+        "metrics": {**(losses or {}), **results.metrics},
+        "legend": legend,
+        "missing": results.missing,
     }
     with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
-    return metrics
+    return results
 
 
-def jsonable(value: Any) -> Any:
-    """The value with NaN and infinities, which JSON lacks, as null."""
+def texts(legend: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The text of each name that a legend explains.
+
+    >>> texts({"fid_random": "of random features", "fid_*": "of any features"}, ["fid_x", "fid_random", "kid_x"])
+    {'fid_x': 'of any features', 'fid_random': 'of random features'}
+    """
+    found = {
+        name: next((text for pattern, text in legend.items() if fnmatchcase(name, pattern)), None) for name in names
+    }
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def jsonable(value: object) -> object:
+    """The value with NaN and infinities, which JSON lacks, as null.
+
+    >>> jsonable({"a": float("nan"), "b": {"c": 1.5}})
+    {'a': None, 'b': {'c': 1.5}}
+    """
     if isinstance(value, dict):
         return {key: jsonable(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def first_examples(loader: Iterable[dict[str, Tensor]], n: int | None, device: torch.device) -> dict[str, Tensor]:
-    """The first `n` examples of a loader (all for None) as one batch on a device; pairs count as two."""
-    batches: list[dict[str, Tensor]] = []
+def first_examples(loader: Batches, n: int | None, device: torch.device) -> Batch:
+    """The first `n` examples of a loader (all for None) as one batch on a device; pairs count as two.
+
+    >>> batches = [{"image": torch.zeros(4, 3, 8, 8)} for _ in range(3)]
+    >>> first_examples(batches, 6, torch.device("cpu"))["image"].shape
+    torch.Size([6, 3, 8, 8])
+    """
+    batches: list[Batch] = []
     for batch in map(unpaired, loader):
         batches.append(batch)
         if n is not None and sum(len(b["image"]) for b in batches) >= n:

@@ -1,4 +1,4 @@
-"""The one operation that shows what a factor means: exchange it, and leave the rest alone."""
+"""Replace one factor of examples and keep all others."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ Factor = Float[Tensor, "_examples _channels 1 1"]
 
 
 def replace_factor(factors: Sequence[Factor], k: int, new: Factor) -> list[Factor]:
-    """The factors of examples, with another k-th one.
+    """Replace the k-th factor of examples by n others each.
 
     Args:
         factors: each (B, N_k, 1, 1).
-        k: which one is exchanged.
-        new: (B · n, N_k, 1, 1), n of them for each example, all of one example after another.
+        k: index of the factor to replace.
+        new: (B · n, N_k, 1, 1), n for each example, grouped by example.
 
     Returns:
-        factors of B · n examples.
+        factors of B · n examples, each (B · n, N_j, 1, 1).
 
     >>> import torch
     >>> digit, colour = torch.zeros(2, 3, 1, 1), torch.zeros(2, 1, 1, 1)

@@ -16,7 +16,7 @@ class Sign(nn.Module):
 
 
 def iterator():
-    return DIINIterator(DoubleFactors(), Pixels(), 1e-3, factor_names=["first", "residual"]).eval()
+    return DIINIterator(DoubleFactors(), Pixels(), learning_rate=1e-3, factor_names=["first", "residual"]).eval()
 
 
 def images(n=2000):

@@ -1,1 +1,1 @@
-"""What is measured, one file or folder for each metric."""
+"""Metrics, one file or folder each."""

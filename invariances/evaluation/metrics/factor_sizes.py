@@ -1,85 +1,122 @@
-"""How many dimensions of a code belong to each factor: measured on pairs that share one."""
+"""Sizes of factors in the codes of a model, measured on pairs of images that share one factor."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import Batches, CanEncode, Distribution, Evaluation, HasEncoder
 from invariances.evaluation.metrics.dimensions import DimensionEstimator
 
 
-class FactorSizes:
+class FactorSizes(Evaluation[HasEncoder]):
     """Sizes of the factors in the codes of a model with `encode`, from the pairs of the validation split.
 
     Writes `factors.json`, which `Transformer/factor_config` takes, and the bar plot `factors.png`. The numbers
     are `size_<factor>` and `score_<factor>`, see `estimate_dimensions`.
 
     Args:
-        factors: their names in the order of their numbers; the residual comes as the last.
-        seed: of codes that are drawn from a distribution.
+        factors: their names in the order of their indices, without the residual, which is added as the last.
+        seed: of the codes sampled from a distribution.
 
     Raises:
-        ValueError: no factor, or two of one name.
+        InvalidInput: no factor, or two of one name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from types import SimpleNamespace
+        >>> task = SimpleNamespace(model=SimpleNamespace(encode=lambda x: x), device=torch.device("cpu"))
+        >>> x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).reshape(2, 2, 1, 1)
+        >>> pairs = {"factor": torch.tensor([0, 0]), "example1": x, "example2": x}
+        >>> with TemporaryDirectory() as folder:
+        ...     FactorSizes(["digit"])(task, [pairs], Path(folder))
+        {'size_digit': 1.0, 'size_residual': 1.0, 'score_digit': 1.0, 'score_residual': 1.0}
     """
+
+    needs = HasEncoder
+    needs_model = CanEncode
+    legend: ClassVar[Mapping[str, str]] = {
+        "size_*": "Number of dimensions of the code that belong to the factor.",
+        "score_*": "Similarity of the codes of pairs that share the factor. 1: the codes are equal; 0: independent.",
+    }
 
     def __init__(self, factors: Sequence[str], seed: int = 0) -> None:
         self.names, self.seed = [*factors, "residual"], seed
         if len(self.names) < 2 or len(set(self.names)) < len(self.names):
-            raise ValueError(f"factors is {list(factors)}; expected one name or more, all different, without residual")
+            raise InvalidInput(
+                f"factors is {list(factors)}; expected one name or more, all different, without residual"
+            )
 
-    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
+    def __call__(self, iterator: HasEncoder, loader: Batches, folder: Path) -> dict[str, float]:
         """Measure the model of an iterator.
 
         Raises:
             TypeError: it has no `encode`.
         """
         if not hasattr(iterator.model, "encode"):
-            raise TypeError(f"{type(iterator.model).__name__} has no encode, so it has no codes to measure")
-        sizes, scores = factor_sizes(
-            iterator.model.encode, loader, len(self.names), iterator.device, self.seed
-        )
-        facts = {"factors": self.names, "sizes": sizes, "scores": scores, "n_pairs": len(loader.dataset)}
+            raise TypeError(f"{type(iterator.model).__name__} has no encode; expected a model with codes")
+        estimator = _estimator(iterator.model.encode, loader, len(self.names), iterator.device, self.seed)
+        sizes, scores = estimator.compute()
+        facts = {"factors": self.names, "sizes": sizes, "scores": scores, "n_pairs": estimator.n_pairs}
         (folder / "factors.json").write_text(json.dumps(facts, indent=1))
         _plot(self.names, sizes, scores).savefig(folder / "factors.png", dpi=110)
         return {
-            f"{what}_{name}": float(value)
-            for what, values in (("size", sizes), ("score", scores))
+            f"{kind}_{name}": float(value)
+            for kind, values in (("size", sizes), ("score", scores))
             for name, value in zip(self.names, values, strict=True)
         }
 
 
-@torch.no_grad()
 def factor_sizes(
-    encode: Callable[[Tensor], Any],
-    loader: Iterable[dict[str, Tensor]],
+    encode: Callable[[Tensor], Tensor | Distribution],
+    loader: Batches,
     n_factors: int,
     device: torch.device,
     seed: int = 0,
 ) -> tuple[list[int], list[float]]:
-    """Sizes and scores of the factors in what `encode` makes of pairs: see `estimate_dimensions`.
+    """Sizes and scores of the factors in the codes of pairs: see `estimate_dimensions`.
 
     Args:
-        encode: images -> codes (B, C, 1, 1), or a distribution over them, of which one is drawn.
+        encode: images -> codes (B, C, 1, 1), or a distribution over them, from which one code is sampled.
         loader: batches with `factor`, `example1` and `example2`.
-        n_factors: with the residual.
+        n_factors: number of factors, with the residual.
         device: of the network.
-        seed: of the draws.
+        seed: of the samples.
 
     Raises:
-        ValueError: no pairs; otherwise as `DimensionEstimator`.
+        InvalidInput: the batches hold no pairs; otherwise as `DimensionEstimator`.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).reshape(2, 2, 1, 1)
+        >>> pairs = {"factor": torch.tensor([0, 0]), "example1": x, "example2": x}
+        >>> factor_sizes(lambda images: images, [pairs], n_factors=2, device=torch.device("cpu"))
+        ([1, 1], [1.0, 1.0])
     """
+    return _estimator(encode, loader, n_factors, device, seed).compute()
+
+
+@torch.no_grad()
+def _estimator(
+    encode: Callable[[Tensor], Tensor | Distribution],
+    loader: Batches,
+    n_factors: int,
+    device: torch.device,
+    seed: int,
+) -> DimensionEstimator:
+    """An estimator that has seen all pairs."""
     estimator, generator = DimensionEstimator(n_factors), torch.Generator(device).manual_seed(seed)
     for batch in loader:
         if "factor" not in batch:
-            raise ValueError(f"examples hold {', '.join(batch)}; the sizes of factors are measured on pairs")
-        examples = [encode(batch[name].to(device)) for name in ("example1", "example2")]
-        codes = [z if isinstance(z, Tensor) else z.sample(generator) for z in examples]
-        estimator.update(batch["factor"], *codes)
-    return estimator.compute()
+            raise InvalidInput(f"examples hold {', '.join(batch)}; expected pairs: factor, example1, example2")
+        encoded = [encode(batch[name].to(device)) for name in ("example1", "example2")]
+        codes1, codes2 = (z if isinstance(z, Tensor) else z.sample(generator) for z in encoded)
+        estimator.update(batch["factor"], codes1, codes2)
+    return estimator
 
 
 def _plot(names: list[str], sizes: list[int], scores: list[float]) -> Figure:

@@ -1,4 +1,4 @@
-"""The colour of an image as one angle."""
+"""The hue of images: the angle of their mean colour, and the distance of two sets of such angles."""
 
 import torch
 from jaxtyping import Float
@@ -28,16 +28,16 @@ def hue(images: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, " 
 
 
 def hue_distance(first: Float[Tensor, " n"], second: Float[Tensor, " m"]) -> float:
-    """Wasserstein-1 distance of two sets of angles on the circle: how far hues turn, on average, until they agree.
+    """Wasserstein-1 distance of two sets of angles on the circle: the mean rotation that maps one set to the other.
 
-    With F, G the sets' distribution functions from any point on, ∫|F − G − α| dθ for the α that makes it least, which
-    is the median (Rabin, Delon, Gousseau 2011, "Transportation distances on the circle").
+    With F, G the sets' distribution functions from any point on, it is ∫|F − G − α| dθ for the α that minimises it, the
+    median of F − G (Rabin, Delon, Gousseau 2011, "Transportation distances on the circle").
 
     Args:
         first, second: angles in radians, in (−π, π]; none of the sets empty.
 
     Returns:
-        radians, between 0 and π; π/2 from one hue to all hues alike.
+        radians, in [0, π]; π/2 between a single hue and the uniform distribution.
 
     Example:
         >>> round(hue_distance(torch.tensor([3.1]), torch.tensor([-3.1])), 3)
@@ -45,7 +45,7 @@ def hue_distance(first: Float[Tensor, " n"], second: Float[Tensor, " m"]) -> flo
     """
     angles, order = torch.cat([first, second]).double().sort()
     steps = torch.tensor([1 / len(first)] * len(first) + [-1 / len(second)] * len(second), dtype=torch.float64)
-    difference = steps.to(order.device)[order].cumsum(0)  # F − G behind each angle
+    difference = steps.to(order.device)[order].cumsum(0)  # F − G after each angle
     gaps = torch.cat([angles[1:], angles[:1] + 2 * torch.pi]) - angles
     by_size, order = difference.sort()
     median = by_size[(gaps[order].cumsum(0) >= torch.pi).nonzero()[0, 0]]

@@ -1,36 +1,60 @@
-"""One factor exchanged between two images: what changes, and does it change as it should?"""
+"""Swap one factor between two images, and measure what changes."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from invariances.evaluation.base import first_examples
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import Batches, HasFactors, first_examples
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
 from invariances.evaluation.replace_factor import replace_factor
-from invariances.flows.vectors import require
 from invariances.models import Frozen
+from invariances.utils.arguments import require_at_least
 from invariances.utils.images import grid
 
 
-class Swaps(Drawing):
+class Swaps(Drawing[HasFactors]):
     """Swaps of one factor between pairs of images, as pictures and as numbers: see `swap_scores`.
 
     Writes `swaps_<factor>.png` for each factor: each image has that factor of the image at the top of its
-    column, and all else of the one on the left of its row (CVPR 2020, section 4).
+    column, and all others of the image on the left of its row (CVPR 2020, section 4).
 
     Args:
         n_images: rows and columns of a picture.
-        n_pairs: how many validation images, at least 2, get a factor of another one, from the first on; null for all.
-        classifier: judges the classes, as {checkpoint: …}; without it only colours are measured.
+        n_pairs: number of validation images, at least 2, that get a factor of another one; null for all.
+        classifier: predicts the classes, as {checkpoint: …}; without it only colours are measured.
         batch_size: images at a time.
         seed: of the pairs.
 
     Raises:
-        ValueError: a number is too small.
+        InvalidInput: a number is too small.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> class Task:
+        ...     device, factor_names = torch.device("cpu"), ("red", "rest")
+        ...     code = decode = staticmethod(lambda x: x)
+        ...     to_factors = staticmethod(lambda code: [code[:, :1], code[:, 1:]])
+        ...     to_code = staticmethod(lambda factors: torch.cat(factors, dim=1))
+        >>> with TemporaryDirectory() as folder:
+        ...     scores = Swaps(n_images=2)(Task(), [{"image": torch.randn(9, 3, 1, 1)}], Path(folder))
+        ...     print(sorted(path.name for path in Path(folder).iterdir()))
+        ['swaps_red.png', 'swaps_rest.png']
+        >>> round(scores["swap_none_colour_kept"], 3)
+        1.0
     """
+
+    needs = HasFactors
+    legend: ClassVar[Mapping[str, str]] = {
+        "swap_*_class_donor": "Share of the swapped images with the class of the donor, whose class is another.",
+        "swap_*_class_kept": "Share of the swapped images with the class of the original.",
+        "swap_*_colour_donor": "Correlation of the mean colour with that of the donor. 1: it is the donor's.",
+        "swap_*_colour_kept": "Correlation of the mean colour with that of the original. 1: it is kept.",
+    }
 
     def __init__(
         self,
@@ -41,13 +65,13 @@ class Swaps(Drawing):
         seed: int = 0,
     ) -> None:
         super().__init__(n_images, seed)
-        require(batch_size=(batch_size, 1))
+        require_at_least(batch_size=(batch_size, 1))
         if n_pairs is not None:
-            require(n_pairs=(n_pairs, 2))
+            require_at_least(n_pairs=(n_pairs, 2))
         self.n_pairs, self.batch_size = n_pairs, batch_size
         self.classifier = None if classifier is None else Frozen(classifier)
 
-    def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
+    def pictures(self, iterator: HasFactors, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
         """One picture for each factor."""
         factors = iterator.to_factors(iterator.code(images))
         return {
@@ -55,7 +79,7 @@ class Swaps(Drawing):
             for k, name in enumerate(iterator.factor_names)
         }
 
-    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
+    def __call__(self, iterator: HasFactors, loader: Batches, folder: Path) -> dict[str, float]:
         """Draw and measure."""
         super().__call__(iterator, loader, folder)
         images = first_examples(loader, self.n_pairs, iterator.device)["image"]
@@ -63,58 +87,69 @@ class Swaps(Drawing):
         return swap_scores(iterator, images, classifier, self.batch_size, self.seed)
 
 
-def _table(iterator: Any, images: Tensor, factors: list[Tensor], k: int) -> Pixels:
+def _table(iterator: HasFactors, images: Tensor, factors: list[Tensor], k: int) -> Pixels:
     n = len(images)
     codes = iterator.to_code(replace_factor(factors, k, factors[k].repeat(n, 1, 1, 1)))
     rows = torch.cat([images.unsqueeze(1), iterator.decode(codes).unflatten(0, (n, n))], dim=1)
-    top = torch.cat([torch.ones_like(images[:1]), images]).unsqueeze(0)  # an empty corner, the donors
+    top = torch.cat([torch.ones_like(images[:1]), images]).unsqueeze(0)  # an empty corner, then the donors
     return grid(torch.cat([top, rows]).flatten(0, 1), n_columns=n + 1)
 
 
 @torch.no_grad()
 def swap_scores(
-    iterator: Any,
+    iterator: HasFactors,
     images: Images,
     classifier: nn.Module | None = None,
     batch_size: int = 50,
     seed: int = 0,
 ) -> dict[str, float]:
-    """What becomes of an image that gets one factor of another one, its donor.
+    """Compare images that got one factor of another image, the donor, with the donor and with the original.
 
-    - `swap_<factor>_class_donor`, `swap_<factor>_class_kept`: part of the swapped images that the classifier
-      gives the donor's class, or their own, over the pairs whose classes differ.
+    - `swap_<factor>_class_donor`, `swap_<factor>_class_kept`: share of the swapped images whose predicted class is
+      the donor's, or the original's, over the pairs whose classes differ; NaN without such pairs.
     - `swap_<factor>_colour_donor`, `swap_<factor>_colour_kept`: correlation of their mean colour with that of
-      the donors, or with their own; mean over the three channels. Left out for grey images.
-    - `swap_none_…`: the same with nothing swapped, which shows what the autoencoder alone does.
+      the donors, or of the originals; mean over the three channels. Left out for grey images.
+    - `swap_none_…`: the same with no factor swapped, which shows the effect of the autoencoder alone.
 
     Args:
         iterator: has `code`, `to_factors`, `to_code`, `decode` and `factor_names`.
-        images: at least 2, in [-1, 1]; each gets another one of them for a donor, at random.
-        classifier: images -> logits; without it the classes are left out.
+        images: (B, C, H, W) in [-1, 1], at least 2; the donor of each is another one, drawn at random.
+        classifier: images -> logits (B, n_classes); without it the classes are left out.
         batch_size: images at a time.
         seed: of the pairs.
 
     Raises:
-        ValueError: fewer than 2 images; a batch size below 1; a classifier that gives no logits.
+        InvalidInput: fewer than 2 images; a batch size below 1; a classifier that returns no logits.
+
+    Example:
+        >>> class Task:
+        ...     device, factor_names = torch.device("cpu"), ("red", "rest")
+        ...     code = decode = staticmethod(lambda x: x)
+        ...     to_factors = staticmethod(lambda code: [code[:, :1], code[:, 1:]])
+        ...     to_code = staticmethod(lambda factors: torch.cat(factors, dim=1))
+        >>> images = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1).expand(2, 3, 1, 1)
+        >>> scores = swap_scores(Task(), images)
+        >>> round(scores["swap_none_colour_kept"], 3), round(scores["swap_none_colour_donor"], 3)
+        (1.0, -1.0)
     """
-    require(batch_size=(batch_size, 1))
+    require_at_least(batch_size=(batch_size, 1))
     if len(images) < 2:
-        raise ValueError(f"{len(images)} image(s); a swap needs at least 2")
-    given = images[donors(len(images), seed).to(images.device)]
-    pairs = zip(images.split(batch_size), given.split(batch_size), strict=True)
+        raise InvalidInput(f"got {len(images)} image(s); expected at least 2")
+    donor_images = images[donors(len(images), seed).to(images.device)]
+    pairs = zip(images.split(batch_size), donor_images.split(batch_size), strict=True)
     batches = [_measure(_swapped(iterator, image, donor), classifier) for image, donor in pairs]
-    seen = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    measured = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     scores = {}
-    for what, agreement in AGREEMENTS.items():
-        for name in ("none", *iterator.factor_names) if (what, "image") in seen else ():
-            found, own, donor = (seen[what, each] for each in (name, "image", "donor"))
-            scores[f"swap_{name}_{what}_donor"] = agreement(found, donor, own)
-            scores[f"swap_{name}_{what}_kept"] = agreement(found, own, donor)
+    for kind, agreement in AGREEMENTS.items():
+        for name in ("none", *iterator.factor_names) if (kind, "image") in measured else ():
+            swapped, original, donor = (measured[kind, each] for each in (name, "image", "donor"))
+            scores[f"swap_{name}_{kind}_donor"] = agreement(swapped, donor, original)
+            scores[f"swap_{name}_{kind}_kept"] = agreement(swapped, original, donor)
     return scores
 
 
 def donors(n: int, seed: int) -> Tensor:
-    """For each of n images the place of another one, (n,): a random permutation that leaves none in its place.
+    """For each of n images the index of another one, (n,): a random permutation without fixed points.
 
     It is one cycle through all images in random order, so their order in the data set makes no difference.
 
@@ -125,11 +160,11 @@ def donors(n: int, seed: int) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
-def _swapped(iterator: Any, image: Tensor, donor: Tensor) -> dict[str, Tensor]:
-    """The images, their donors, and what becomes of the images with nothing and with each factor swapped."""
-    own, given = (iterator.to_factors(iterator.code(each)) for each in (image, donor))
-    factors = {"none": own} | {
-        name: replace_factor(own, k, given[k]) for k, name in enumerate(iterator.factor_names)
+def _swapped(iterator: HasFactors, image: Tensor, donor: Tensor) -> dict[str, Tensor]:
+    """The originals, their donors, and the decoded images with no factor and with each factor swapped."""
+    kept, new = (iterator.to_factors(iterator.code(each)) for each in (image, donor))
+    factors = {"none": kept} | {
+        name: replace_factor(kept, k, new[k]) for k, name in enumerate(iterator.factor_names)
     }
     swapped = {name: iterator.decode(iterator.to_code(each)) for name, each in factors.items()}
     return {"image": image, "donor": donor, **swapped}
@@ -146,8 +181,8 @@ def _measure(pictures: dict[str, Tensor], classifier: nn.Module | None) -> dict[
     return measured
 
 
-def _same(found: Tensor, expected: Tensor, other: Tensor) -> float:
-    """Part of the classes that are as expected, where another class could be had."""
+def _accuracy(found: Tensor, expected: Tensor, other: Tensor) -> float:
+    """Share of the classes that are the expected ones, where the other one differs."""
     return (found == expected)[expected != other].float().mean().item()
 
 
@@ -157,4 +192,4 @@ def _correlation(found: Tensor, expected: Tensor, other: Tensor) -> float:
     return ((x * y).sum(dim=0) / (x.norm(dim=0) * y.norm(dim=0))).mean().item()
 
 
-AGREEMENTS = {"class": _same, "colour": _correlation}
+AGREEMENTS = {"class": _accuracy, "colour": _correlation}

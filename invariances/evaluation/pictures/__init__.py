@@ -1,1 +1,1 @@
-"""What is drawn, one file for each picture."""
+"""Pictures, one file each."""

@@ -1,43 +1,54 @@
-"""Pictures of what a model makes of the first validation images."""
+"""A grid of the first validation images and what a model makes of them."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from invariances.evaluation.base import first_examples
+from invariances.evaluation.base import Batches, HasViews, View, first_examples
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
-from invariances.flows.vectors import require
+from invariances.utils.arguments import require_at_least
 from invariances.utils.images import grid, to_uint8
 
 
-class Grid(Drawing):
+class Grid(Drawing[HasViews]):
     """One row per image, one column per view of it: `grid.png`, and the pixels as `grid.npz` for the report.
 
-    The views are what `iterator.views` returns: (label, images) pairs such as input, reconstruction, samples.
+    The columns are what `iterator.views` returns: (label, images) pairs such as input, reconstruction, samples.
 
     Args:
         n_images: rows.
         n_samples: samples per image, where the model can sample.
         seed: of the samples.
+
+    Raises:
+        InvalidInput: `n_images` is below 1, or `n_samples` below 0.
+
+    Example:
+        >>> class Mirrors:
+        ...     device = torch.device("cpu")
+        ...     def views(self, images, n_samples, generator):
+        ...         return [("input", images), ("mirrored", images.flip(3))]
+        >>> Grid(n_images=4).draw(Mirrors(), torch.zeros(9, 3, 8, 8))["grid"].shape
+        torch.Size([42, 22, 3])
     """
+
+    needs = HasViews
 
     def __init__(self, n_images: int = 8, n_samples: int = 6, seed: int = 0) -> None:
         super().__init__(n_images, seed)
-        require(n_samples=(n_samples, 0))
+        require_at_least(n_samples=(n_samples, 0))
         self.n_samples = n_samples
 
-    def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
+    def pictures(self, iterator: HasViews, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
         """The grid without its labels."""
         views = [view for _, view in iterator.views(images, self.n_samples, generator)]
         return {"grid": grid(torch.stack(views, dim=1).flatten(0, 1), n_columns=len(views))}
 
     @torch.no_grad()
-    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
-        """Draw the grid; there are no numbers in it."""
+    def __call__(self, iterator: HasViews, loader: Batches, folder: Path) -> dict[str, float]:
+        """Draw the grid with its labels; returns no numbers."""
         images = first_examples(loader, self.n_images, iterator.device)["image"]
         generator = torch.Generator(images.device).manual_seed(self.seed)
         views = iterator.views(images, self.n_samples, generator)
@@ -47,7 +58,7 @@ class Grid(Drawing):
         return {}
 
 
-def save_grid(path: Path, views: list[tuple[str, Tensor]]) -> None:
+def save_grid(path: Path, views: list[View]) -> None:
     """Save a picture with a labelled column per view.
 
     Args:

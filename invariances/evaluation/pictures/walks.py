@@ -1,39 +1,53 @@
 """Random walks in one factor."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import HasFactors
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
 from invariances.evaluation.replace_factor import replace_factor
-from invariances.flows.vectors import require
+from invariances.utils.arguments import require_at_least
 from invariances.utils.images import grid
 
 
-class Walks(Drawing):
+class Walks(Drawing[HasFactors]):
     """Random walks in one factor of an image, with all others fixed.
 
-        e ← √(1 − s²) e + s ε,  ε ~ N(0, 1)          which N(0, 1) is left unchanged by
+        e ← √(1 − s²) e + s ε,  ε ~ N(0, 1)          which leaves N(0, 1) unchanged
 
-    Writes `walk_<factor>.png` for each factor: a row begins at an image, and each image is one step on.
+    Writes `walk_<factor>.png` for each factor: a row starts at an image, and each step changes the factor.
 
     Args:
         n_images: number of rows.
         n_steps: images in a row.
-        step_size: s, in (0, 1]; with 1 each step is drawn anew.
+        step_size: s, in (0, 1]; with 1 the steps are independent of each other.
         seed: of the steps.
+
+    Raises:
+        InvalidInput: a number is out of range.
+
+    Example:
+        >>> class Task:
+        ...     device, factor_names = torch.device("cpu"), ("all",)
+        ...     code = decode = staticmethod(lambda x: x)
+        ...     to_factors, to_code = staticmethod(lambda code: [code]), staticmethod(lambda factors: factors[0])
+        >>> Walks(n_images=2, n_steps=5).draw(Task(), torch.zeros(4, 3, 1, 1))["walk_all"].shape
+        torch.Size([8, 17, 3])
     """
+
+    needs = HasFactors
 
     def __init__(self, n_images: int = 4, n_steps: int = 9, step_size: float = 0.5, seed: int = 0) -> None:
         super().__init__(n_images, seed)
-        require(n_steps=(n_steps, 1))
+        require_at_least(n_steps=(n_steps, 1))
         if not 0 < step_size <= 1:
-            raise ValueError(f"step_size is {step_size}; expected more than 0 and at most 1")
+            raise InvalidInput(f"step_size is {step_size}; expected more than 0 and at most 1")
         self.n_steps, self.step_size = n_steps, step_size
 
-    def pictures(self, iterator: Any, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
+    def pictures(self, iterator: HasFactors, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
         """One picture for each factor."""
         factors = iterator.to_factors(iterator.code(images))
         return {
@@ -41,7 +55,7 @@ class Walks(Drawing):
             for k, name in enumerate(iterator.factor_names)
         }
 
-    def _picture(self, iterator: Any, factors: list[Tensor], k: int, generator: torch.Generator) -> Pixels:
+    def _picture(self, iterator: HasFactors, factors: list[Tensor], k: int, generator: torch.Generator) -> Pixels:
         walk = self._walk(factors[k], generator).flatten(0, 1)
         images = iterator.decode(iterator.to_code(replace_factor(factors, k, walk)))
         return grid(images, n_columns=self.n_steps)

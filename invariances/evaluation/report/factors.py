@@ -1,40 +1,41 @@
-"""The chapter of the report on a disentangling INN: what its factors stand for."""
+"""The section of the report on a disentangling INN: the meaning of its factors."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
 
-COLUMNS = {  # name of a number in `metrics.json`, with the factor's name in it -> head of its column
+from invariances.evaluation.report.stored import StoredEvaluation
+
+COLUMNS = {  # name of a number in `metrics.json`, with the factor's name for {} -> head of its column
     "swap_{}_class_donor": "class becomes the donor's",
     "swap_{}_class_kept": "class stays",
     "swap_{}_colour_donor": "colour follows the donor's",
     "swap_{}_colour_kept": "colour stays",
-    "response_{}_sigma": "σ of the verdict",
-    "response_{}_changed": "verdict changes",
+    "response_{}_sigma": "σ of the predicted class",
+    "response_{}_changed": "predicted class changes",
 }
 PICTURES = {  # name of a picture -> caption
-    "response": "What the classifier says when one factor of the image on the left is drawn anew many times. One "
-    "bar: its verdict does not depend on that factor.",
-    "swaps_{}": "Swaps of {}: each image has the {} of the image at the top of its column, and all else of the one "
-    "on the left of its row.",
-    "walk_{}": "Random walks in {}: a row begins at an image, and nothing but its {} goes on from there.",
-    "interpolations": "From one image to another: on a line in the space of the factors (upper row of each two), "
-    "and on a line between the codes (lower row).",
+    "response": "Predicted classes when one factor of the image on the left is replaced by random values. One bar: the "
+    "prediction does not depend on that factor.",
+    "swaps_{}": "Swaps of {}: each image has the {} of the image at the top of its column, and all other factors "
+    "of the image on the left of its row.",
+    "walk_{}": "Random walks in {}: a row begins at an image, and only its {} changes from there on.",
+    "interpolations": "Interpolations from one image to another: linear in the space of the factors (upper row of each "
+    "two), and linear between the codes (lower row).",
 }
 
 
 @dataclass(frozen=True)
-class FactorChapter:
-    """What the report shows of one run.
+class FactorSection:
+    """The section of one run.
 
     Attributes:
         title: name of the run.
         folder: of its evaluation.
         columns: heads of the table.
-        rows: name of a factor, its size (none for `none`, where nothing is swapped), a number for each column.
+        rows: name of a factor, its size (None for the row `none`, without a swap), a number for each column.
         pictures: (caption, data URL).
     """
 
@@ -45,25 +46,30 @@ class FactorChapter:
     pictures: list[tuple[str, str]]
 
 
-def factor_chapter(run: Path, facts: Mapping[str, Any], folder: Path) -> FactorChapter:
-    """Collect what an evaluation has found, and copy its pictures.
+def factor_section(run: Path, stored: StoredEvaluation, folder: Path) -> FactorSection:
+    """Collect the numbers of an evaluation, and copy its pictures.
 
     Args:
         run: folder of the run.
-        facts: what `metrics.json` holds, and the `folder` where it lies.
-        folder: where the pictures go.
+        stored: its evaluation.
+        folder: to write the pictures to.
     """
-    sizes, metrics = facts["factors"], facts["metrics"]
+    sizes, metrics = stored.factors or {}, stored.metrics
     names = ["none", *sizes]
     columns = [key for key in COLUMNS if any(key.format(name) in metrics for name in names)]
     rows = [(name, sizes.get(name), [metrics.get(key.format(name)) for key in columns]) for name in names]
-    return FactorChapter(
+    return FactorSection(
         run.resolve().name,
-        facts["folder"],
+        stored.folder,
         [COLUMNS[key] for key in columns],
         [row for row in rows if row[0] != "none" or any(value is not None for value in row[2])],
-        _pictures(facts["folder"], list(sizes), folder / run.resolve().name),
+        _pictures(stored.folder, list(sizes), folder / run.resolve().name),
     )
+
+
+def listed_numbers(names: Iterable[str]) -> set[str]:
+    """The numbers in the table of a section, for factors of these names."""
+    return {key.format(name) for key in COLUMNS for name in ("none", *names)}
 
 
 def _pictures(source: Path, names: list[str], target: Path) -> list[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """Figures of the report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -30,7 +30,7 @@ PROBED = {
     "probe_accuracy": ("from v", "C4-o"),
     "probe_chance": ("chance", "C7:"),
 }
-RIVALS = {
+BASELINES = {
     "agreement_times_diversity": ("flow", "C1-o"),
     "agreement_times_diversity_mlp": ("MLP", "C5-s"),
     "agreement_times_diversity_mean": ("mean code", "C7:"),
@@ -38,12 +38,12 @@ RIVALS = {
 LADDER = {
     "Kept: samples share …": KEPT,
     "Check: cosine of the responses": SIMILARITY,
-    "Dropped: variance left open": DROPPED,
+    "Dropped: remaining variance": DROPPED,
 }
 CHECKS = {
     "Reciprocal rank of the input": RETRIEVED,
     "Class read by a linear probe": PROBED,
-    "Class agreement × diversity": RIVALS,
+    "Class agreement × diversity": BASELINES,
 }
 
 
@@ -61,14 +61,14 @@ def along_the_depth(panels: Mapping[str, Mapping[str, tuple[str, str]]], layers:
     return figure
 
 
-def _lines(axis: Any, layers: Layers, series: Mapping[str, tuple[str, str]]) -> None:
-    places = np.arange(len(layers))
+def _lines(axis: Axes, layers: Layers, series: Mapping[str, tuple[str, str]]) -> None:
+    positions = np.arange(len(layers))
     for metric, (label, style) in series.items():
         values, widths = (_values(layers, name) for name in (metric, f"{metric}_ci"))
         if not np.isnan(values).all():
-            (line,) = axis.plot(places, values, style, label=label)
-            axis.fill_between(places, values - widths, values + widths, color=line.get_color(), alpha=0.15, lw=0)
-    axis.set_xticks(places, [name for name, _ in layers], rotation=20, ha="right")
+            (line,) = axis.plot(positions, values, style, label=label)
+            axis.fill_between(positions, values - widths, values + widths, color=line.get_color(), alpha=0.15, lw=0)
+    axis.set_xticks(positions, [name for name, _ in layers], rotation=20, ha="right")
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), max(1.05, axis.get_ylim()[1]))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
@@ -89,27 +89,27 @@ def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure
         n_images: rows.
     """
     labels = list(views)
-    places = _places(labels)
+    columns = _columns(labels)
     shown = min(n_images, len(views[labels[0]]))
     height, width = views[labels[0]].shape[2:]
-    ratios = np.full(max(places.values()) + 1, 0.25)
-    ratios[list(places.values())] = 1
+    ratios = np.full(max(columns.values()) + 1, 0.25)
+    ratios[list(columns.values())] = 1
     figure = Figure(figsize=(0.95 * len(ratios), 0.95 * shown * height / width + 0.3), layout="constrained")
     axes = figure.subplots(shown, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
     for axis in axes.flat:
         axis.set_axis_off()
-    for label, place in places.items():
-        axes[0, place].set_title(label, fontsize=8)
-        for axis, picture in zip(axes[:, place], views[label], strict=False):
+    for label, column in columns.items():
+        axes[0, column].set_title(label, fontsize=8)
+        for axis, picture in zip(axes[:, column], views[label], strict=False):
             pixels = picture.transpose(1, 2, 0).squeeze()
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     return figure
 
 
-def _places(labels: list[str]) -> dict[str, int]:
-    """Columns of the labels; one stays free where samples begin and where they end."""
-    places, gaps = {}, 0
+def _columns(labels: list[str]) -> dict[str, int]:
+    """Column of each label; one is left empty where samples begin and where they end."""
+    columns, gaps = {}, 0
     for number, label in enumerate(labels):
         gaps += number > 0 and label.startswith("sample") != labels[number - 1].startswith("sample")
-        places[label] = number + gaps
-    return places
+        columns[label] = number + gaps
+    return columns

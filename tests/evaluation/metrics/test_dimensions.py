@@ -105,13 +105,13 @@ def no_type_checks(monkeypatch):
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"factor": [0, 2, 1]}, "factor 2, which is the residual; pairs may share 0 to 1"),
+        ({"factor": [0, 2, 1]}, "factor 2, which is the residual; expected 0 to 1"),
         ({"factor": [0, -1, 1]}, "factor -1, which is out of range"),
         ({"factor": [0, 0, 0]}, "no pair shares factor 1"),
-        ({"example1": torch.full((3, 4), torch.nan)}, "a code is not finite"),
-        ({"example1": torch.zeros(3, 4, 2, 2), "example2": torch.zeros(3, 4, 2, 2)}, "codes must be"),
+        ({"example1": torch.full((3, 4), torch.nan)}, "codes hold NaN or infinite values"),
+        ({"example1": torch.zeros(3, 4, 2, 2), "example2": torch.zeros(3, 4, 2, 2)}, "expected (B, C) or (B, C, 1, 1)"),
         ({"example1": torch.full((3, 4), 0.1), "example2": torch.full((3, 4), 0.1)}, "all codes are equal"),
-        ({"example1": torch.zeros(2, 4)}, "do not fit: ((3,), (2, 4), (3, 4))"),
+        ({"example1": torch.zeros(2, 4)}, "have shapes ((3,), (2, 4), (3, 4))"),
         ({"n_factors": 1}, "n_factors is 1"),
     ],
 )
@@ -131,5 +131,5 @@ def test_nothing_is_not_an_estimate():
 def test_codes_of_another_size_are_refused():
     estimator = DimensionEstimator(n_factors=2)
     estimator.update(torch.tensor([0]), torch.zeros(1, 3), torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="codes have 4 channels, but those before had 3"):
+    with pytest.raises(ValueError, match="codes have 4 channels; expected 3"):
         estimator.update(torch.tensor([0]), torch.zeros(1, 4), torch.zeros(1, 4))

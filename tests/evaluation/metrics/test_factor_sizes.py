@@ -55,5 +55,5 @@ def test_what_has_no_codes_and_what_are_no_pairs(tmp_path):
     with pytest.raises(TypeError, match="Identity has no encode"):
         measure(nn.Identity(), pairs(), tmp_path)
     iterator = SimpleNamespace(model=Pixels(), device=torch.device("cpu"))
-    with pytest.raises(ValueError, match="examples hold image; the sizes of factors are measured on pairs"):
+    with pytest.raises(ValueError, match="examples hold image; expected pairs"):
         FactorSizes(["a"])(iterator, [{"image": torch.zeros(2, 3, 1, 1)}], tmp_path)

@@ -53,9 +53,9 @@ def test_without_a_classifier_or_a_colour():
 @pytest.mark.parametrize("n", [2, 3, 50])
 def test_no_image_is_its_own_donor(n):
     for seed in range(20):
-        places = donors(n, seed)
-        assert places.sort().values.tolist() == list(range(n))
-        assert (places != torch.arange(n)).all()
+        indices = donors(n, seed)
+        assert indices.sort().values.tolist() == list(range(n))
+        assert (indices != torch.arange(n)).all()
 
 
 def test_images_that_lie_class_by_class_get_donors_of_all_classes():
@@ -65,7 +65,7 @@ def test_images_that_lie_class_by_class_get_donors_of_all_classes():
 
 
 def test_a_network_that_is_no_classifier():
-    with pytest.raises(ValueError, match=r"gives shape \(50, 3, 1, 1\); expected logits \(B, classes\)"):
+    with pytest.raises(ValueError, match=r"returned shape \(50, 3, 1, 1\); expected logits \(B, classes\)"):
         swap_scores(iterator(), images(100), nn.Identity())
     with pytest.raises(ValueError, match="logits that are not finite for 50 of 50 images"):
         swap_scores(iterator(), torch.nan * images(100), Sign())

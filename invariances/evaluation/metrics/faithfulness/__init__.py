@@ -1,9 +1,9 @@
-"""Do samples of a conditional INN hold what the layer holds, and do they vary in everything else?
+"""Faithfulness of a conditional INN: its samples keep the representation, and vary in everything else.
 
-- `sets`: real images, and the sets of images that are compared with them.
-- `likeness`: how like each image the ones made for it are, as the network sees them.
-- `variation`: how much samples of one image vary, in pixels, codes, factors and hue.
-- `invariances`: the likelihood of v, and whether it is independent of z.
+- `encoded`: real images, and the sets of generated images that are compared with them.
+- `similarity`: similarity of generated images to the real one in the network's representation.
+- `variation`: variance of the samples of one image in pixels, codes, factors and hue.
+- `likelihood`: the likelihood of v, and its independence of z.
 - `estimate`: means over the images, with confidence intervals.
 """
 

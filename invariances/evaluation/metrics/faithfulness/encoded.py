@@ -1,16 +1,51 @@
-"""EncodedImages images, and the sets of images that are compared with them."""
+"""Real images with their codes and representations, and the sets of generated images that are compared with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import Distribution
 from invariances.evaluation.metrics.hue import hue
+
+
+@runtime_checkable
+class ConditionalFlow(Protocol):
+    """A conditional INN, such as `ConditionalTransformer`."""
+
+    def __call__(self, code: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, N, 1, 1) and representations -> v (B, N, 1, 1) and log-determinants (B,)."""
+
+    def sample(self, z: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Representations -> n codes each, (B, n, N, 1, 1)."""
+
+
+@runtime_checkable
+class SplitNetwork(Protocol):
+    """A network in two parts at a layer, such as `Greybox`."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] -> representations z = Φ(x)."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Representations -> output Ψ(z)."""
+
+
+@runtime_checkable
+class FirstStage(Protocol):
+    """An autoencoder, such as `Autoencoder`."""
+
+    def encode(self, x: Tensor) -> Distribution:
+        """Images (B, C, H, W) in [-1, 1] -> distribution over codes."""
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, N, 1, 1) -> images."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +53,28 @@ class Networks:
     """The networks that a cINN's samples pass through.
 
     Attributes:
-        cinn: `ConditionalTransformer`, t.
-        greybox: `Greybox`, Φ = encode, Ψ = decode.
-        autoencoder: `Autoencoder`, E and D.
+        cinn: t.
+        greybox: Φ = encode, Ψ = decode.
+        autoencoder: E and D.
         baseline: z -> code, deterministic; or None.
     """
 
-    cinn: Any
-    greybox: Any
-    autoencoder: Any
-    baseline: Any = None
+    cinn: ConditionalFlow
+    greybox: SplitNetwork
+    autoencoder: FirstStage
+    baseline: nn.Module | None = None
+
+    @classmethod
+    def of(cls, cinn: nn.Module, greybox: nn.Module, autoencoder: nn.Module, baseline: nn.Module | None) -> Networks:
+        """The networks, whose methods mypy cannot see in an nn.Module."""
+        return cls(
+            cast(ConditionalFlow, cinn), cast(SplitNetwork, greybox), cast(FirstStage, autoencoder), baseline
+        )
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """EncodedImages images and what the networks make of them.
+    """Real images, their codes and representations.
 
     Attributes:
         images: x, (n, C, H, W) in [-1, 1].
@@ -62,17 +104,17 @@ class EncodedImages:
         return EncodedImages(self.images[indices], self.codes[indices], self.z[indices], self.logits[indices])
 
     def as_generated(self) -> GeneratedImages:
-        """The images as if each had been made, one for each of as many others."""
+        """The images as a set with one generated image (k = 1) for each of as many others."""
         return GeneratedImages(self.images[:, None], self.codes[:, None], self.z[:, None], self.logits[:, None])
 
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Images that were made for real ones, k for each, and what the networks make of them.
+    """Generated images, k for each real one, their codes and representations.
 
     Attributes:
         images: (B, k, C, H, W).
-        codes: what they were decoded from, (B, k, N, 1, 1).
+        codes: that they were decoded from, (B, k, N, 1, 1).
         z: (B, k, …).
         logits: (B, k, classes).
     """
@@ -83,12 +125,12 @@ class GeneratedImages:
     logits: Tensor
 
     @classmethod
-    def of(cls, codes: Tensor, networks: Networks, what: str) -> GeneratedImages:
-        """Decode codes (B, k, N, 1, 1) of what is made, and see what the network under study sees in the images."""
+    def of(cls, codes: Tensor, networks: Networks, name: str) -> GeneratedImages:
+        """Decode codes (B, k, N, 1, 1), and encode the images again; `name` names them in messages."""
         images = networks.autoencoder.decode(codes.flatten(0, 1))
         z = networks.greybox.encode(images)
         logits = networks.greybox.decode(z)
-        require_finite(what, codes=codes.flatten(0, 1), pixels=images, z=z, logits=logits)
+        require_finite(name, codes=codes.flatten(0, 1), pixels=images, z=z, logits=logits)
         return cls(*(each.unflatten(0, codes.shape[:2]) for each in (images, codes.flatten(0, 1), z, logits)))
 
     def repeated(self, n: int) -> GeneratedImages:
@@ -106,24 +148,27 @@ class GeneratedImages:
         return hue(self.images.flatten(0, 1))[0].unflatten(0, (n_images, k))
 
 
-def require_finite(what: str, **parts: Tensor) -> None:
-    """Refuse images of which something is not finite: means would pass over them, and classes be the first.
+def require_finite(images: str, **parts: Tensor) -> None:
+    """Refuse values that are not finite: means would leave them out, and the predicted class would be the first.
 
     Args:
-        what: the images, for the message.
-        parts: what there is of each of them, (n, …).
+        images: name of the images, for the message.
+        parts: values of each of them, (n, …).
+
+    Raises:
+        InvalidInput: says for how many images.
 
     >>> require_finite("samples", z=torch.tensor([[0.0, 1.0], [0.0, torch.nan]]))
     Traceback (most recent call last):
-    ValueError: samples: 1 of 2 have z that are not finite
+    invariances.errors.InvalidInput: samples: 1 of 2 have z that are not finite
     """
     for name, values in parts.items():
         if broken := int((~values.isfinite()).reshape(len(values), -1).any(dim=1).sum()):
-            raise ValueError(f"{what}: {broken} of {len(values)} have {name} that are not finite")
+            raise InvalidInput(f"{images}: {broken} of {len(values)} have {name} that are not finite")
 
 
 def neighbours(real: EncodedImages) -> dict[str, Tensor]:
-    """For each image the place of another one of the set: `random`, and `nearest` by the cosine of their z."""
+    """For each image the index of another one of the set, (n,): `random`, and `nearest` by the cosine of their z."""
     n = len(real.images)
     shift = int(torch.randint(1, n, (), generator=torch.Generator().manual_seed(0)))
     unit = functional.normalize(real.z.flatten(1), dim=1)
@@ -134,22 +179,22 @@ def neighbours(real: EncodedImages) -> dict[str, Tensor]:
 def references(
     real: EncodedImages, indices: Tensor, others: Mapping[str, Tensor], networks: Networks
 ) -> dict[str, GeneratedImages]:
-    """What the samples of some images are compared with.
+    """The images that the samples of some images are compared with.
 
-    - `autoencoder`: the reconstruction D(E(x)), the best that a sample can do.
-    - `mlp`: D(MLP(z)), where there is such a baseline.
+    - `autoencoder`: the reconstruction D(E(x)), the upper limit for samples.
+    - `mlp`: D(MLP(z)), with a baseline.
     - `mean`: D(mean code), the same for all images.
     - `random`, `nearest`: other images of the set.
 
     Args:
         real: all images.
-        indices: those to find references for.
+        indices: of the images to find references for.
         others: see `neighbours`.
-        networks: to make images with.
+        networks: that generate the images.
     """
     batch, mean_code = real[indices], real.codes.mean(dim=0)[None, None]
-    made = {"autoencoder": GeneratedImages.of(batch.codes[:, None], networks, "reconstructions")}
+    generated = {"autoencoder": GeneratedImages.of(batch.codes[:, None], networks, "reconstructions")}
     if networks.baseline is not None:
-        made["mlp"] = GeneratedImages.of(networks.baseline(batch.z)[:, None], networks, "the baseline's images")
-    made["mean"] = GeneratedImages.of(mean_code, networks, "images of the mean code").repeated(len(indices))
-    return made | {name: real[other[indices]].as_generated() for name, other in others.items()}
+        generated["mlp"] = GeneratedImages.of(networks.baseline(batch.z)[:, None], networks, "the baseline's images")
+    generated["mean"] = GeneratedImages.of(mean_code, networks, "images of the mean code").repeated(len(indices))
+    return generated | {name: real[other[indices]].as_generated() for name, other in others.items()}

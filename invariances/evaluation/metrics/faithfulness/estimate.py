@@ -1,4 +1,4 @@
-"""Numbers that are estimated from a sample of images, and how far they may be off."""
+"""Estimates from a sample of images, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Estimate:
     """A mean over images, or a quotient or product of such means, with its confidence interval.
 
     Each image's influence on the value is kept to first order (delta method), so the intervals of quotients and
-    products know that both parts come from the same images.
+    products take into account that both parts come from the same images.
 
     Attributes:
-        value: the estimate; NaN if no image has a number.
-        influence: (n,), how far each image moves it, times n; the mean is 0.
+        value: the estimate; NaN if no image has a value.
+        influence: (n,), influence function of each image; the mean is 0.
 
     >>> length, width = Estimate.mean(torch.tensor([1.0, 2.0, 3.0])), Estimate.mean(torch.tensor([2.0, 4.0, 6.0]))
     >>> round(length.half_width, 2), length.value * 2 == width.value
@@ -34,7 +34,7 @@ class Estimate:
 
     @classmethod
     def mean(cls, values: Tensor) -> Estimate:
-        """The mean over images, (n,); NaN stands for an image without a number, which does not count."""
+        """The mean over images, (n,); NaN marks an image without a value, which is left out."""
         values = values.detach().double().cpu()
         known = ~values.isnan()
         mean = values[known].mean()

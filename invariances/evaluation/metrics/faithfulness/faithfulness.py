@@ -4,14 +4,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from invariances.evaluation.base import first_examples
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow, first_examples
 from invariances.evaluation.metrics.faithfulness.encoded import (
     EncodedImages,
     GeneratedImages,
@@ -21,28 +22,51 @@ from invariances.evaluation.metrics.faithfulness.encoded import (
     require_finite,
 )
 from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll, independence, likelihood
-from invariances.evaluation.metrics.faithfulness.similarity import likeness
+from invariances.evaluation.metrics.faithfulness.similarity import similarities
 from invariances.evaluation.metrics.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
-from invariances.flows.vectors import require
 from invariances.models import Frozen
 from invariances.models.layers import evaluating
+from invariances.utils.arguments import require_at_least
 
 
-class Faithfulness:
+class FactorFlow(Protocol):
+    """A disentangling INN, such as `FactorTransformer`.
+
+    Attributes:
+        sizes: channels of each factor, the residual last.
+    """
+
+    sizes: Sequence[int]
+
+    def __call__(self, code: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Codes (B, N, 1, 1) -> factors, each (B, N_k, 1, 1), and log-determinants (B,)."""
+
+
+class Faithfulness(Evaluation[HasConditionalFlow]):
     """Faithfulness of a cINN on the validation split: see `faithfulness`.
 
     Args:
-        n_images: how many validation images, at least 2, from the first on; null for all.
+        n_images: number of validation images, at least 2, from the first on; null for all.
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
         seed: of codes and samples.
         factors: a disentangling INN of the same autoencoder's codes, as {checkpoint: …}.
-        factor_names: what its factors stand for, the residual last; their numbers unless given.
+        factor_names: their names, the residual last; their indices by default.
 
     Raises:
-        ValueError: a number is too small.
+        InvalidInput: a number is too small.
+
+    Example: see `faithfulness`; in a config it is `evaluation: {faithfulness: {n_images: 1000}}`.
+
+        >>> Faithfulness(n_samples=1)
+        Traceback (most recent call last):
+        invariances.errors.InvalidInput: n_samples is 1; expected 2 or more
     """
+
+    needs = HasConditionalFlow
+    legend = LEGEND
 
     def __init__(
         self,
@@ -53,14 +77,14 @@ class Faithfulness:
         factors: nn.Module | None = None,
         factor_names: Sequence[str] | None = None,
     ) -> None:
-        require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
+        require_at_least(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
         if n_images is not None:
-            require(n_images=(n_images, 2))
+            require_at_least(n_images=(n_images, 2))
         self.n_images, self.n_samples, self.batch_size, self.seed = n_images, n_samples, batch_size, seed
         self.factors, self.factor_names = None if factors is None else Frozen(factors), factor_names
 
-    def __call__(self, iterator: Any, loader: Any, folder: Path) -> dict[str, float]:
-        """Measure an iterator that has a cINN, a greybox and an autoencoder, and perhaps a baseline."""
+    def __call__(self, iterator: HasConditionalFlow, loader: Batches, folder: Path) -> dict[str, float]:
+        """Measure an iterator with a cINN, a greybox, an autoencoder, and perhaps a baseline."""
         batch = first_examples(loader, self.n_images, iterator.device)
         return faithfulness(
             iterator.model,
@@ -71,7 +95,7 @@ class Faithfulness:
             batch_size=self.batch_size,
             seed=self.seed,
             classes=batch.get("class"),
-            baseline=getattr(iterator, "baseline", None),
+            baseline=iterator.baseline,
             factors=None if self.factors is None else self.factors.to(iterator.device).network,
             factor_names=self.factor_names,
         )
@@ -91,17 +115,17 @@ def faithfulness(
     factors: nn.Module | None = None,
     factor_names: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """Measure how faithful samples x̃ = D(t⁻¹(v|z)), v ~ N(0, 1), are to z = Φ(x), and how free otherwise.
+    """Measure how faithful samples x̃ = D(t⁻¹(v|z)), v ~ N(0, 1), are to z = Φ(x), and how much else they vary.
 
-    As the network sees it, means over samples and images:
+    Similarity in the representation, means over samples and images:
 
     - `cosine`, `relative_l2`, `pearson`, `spearman`: of Φ(x̃) to z (Spearman's of one sample of each image).
     - `retrieval_rank`, `retrieval_mrr`: rank of x among the images, by the distance of their z to Φ(x̃); 1 / rank.
-    - `class_agreement`, `class_agreement_top5`: part of the samples whose first class, or one of whose first five,
+    - `class_agreement`, `class_agreement_top5`: share of the samples whose first class, or one of whose first five,
       is the first of x; the latter where there are more than 5.
-    - `hue_agreement`: cos(hue(x̃) − hue(x)), of images that have a colour; 0 if hues are independent.
+    - `hue_agreement`: cos(hue(x̃) − hue(x)), of images with a hue; 0 if hues are independent.
 
-    The same of others in place of x̃: `_random` and `_nearest` (by cosine), which are other images of the set;
+    The same with other images in place of x̃: `_random` and `_nearest` (by cosine), which are other images of the set;
     `_autoencoder`, the reconstruction; `_mean`, the decoded mean code; `_mlp`, the decoded prediction of `baseline`.
 
     - `diversity`: variance over the samples of one x, over the variance of the images; means over pixels. 0 where
@@ -111,11 +135,11 @@ def faithfulness(
     - `variance_explained_by_v`: E_z[Var_v t⁻¹(v|z)] / Var z̄, of the variance summed over channels.
     - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`.
     - `hue_distance`, `hue_distance_random`: see `hue_coverage`.
-    - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see there.
+    - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see `gaussian_nll`.
     - `half_v_squared`: ½v² per dimension; ½ for v ~ N(0, 1).
     - `probe_accuracy`, `probe_accuracy_code`, `probe_chance`: of the class from v, see `independence`.
 
-    All networks are run in evaluation mode, and are in the mode they had afterwards.
+    All networks run in evaluation mode and are set back to their mode afterwards.
 
     Args:
         cinn: `ConditionalTransformer`.
@@ -125,50 +149,69 @@ def faithfulness(
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
         seed: of codes and samples.
-        classes: what the probe looks for; unless given, the classes that the network itself gives the images.
+        classes: labels for the probe; by default the classes that the network predicts for the images.
         baseline: z -> code, such as an `MLP`.
         factors: `FactorTransformer` on codes of this autoencoder.
-        factor_names: their names; numbers unless given.
+        factor_names: their names; indices by default.
 
     Returns:
         name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images.
 
     Raises:
-        ValueError: fewer than 2 images or samples; names that do not fit the factors; images, samples or what the
-            networks make of them that are not finite (says how many).
+        InvalidInput: fewer than 2 images or samples; names that do not fit the factors; values that are not finite
+            in images, samples or the outputs of the networks (says how many).
+
+    Example: a network that keeps the first of three pixels, and a flow that knows it and draws the others from N(0, 1)
+
+        >>> from invariances.models import DiagonalGaussian
+        >>> class FirstPixel(nn.Module):
+        ...     def encode(self, x): return x[:, :1]
+        ...     def decode(self, z): return torch.cat([z, -z], dim=1).flatten(1)
+        >>> class Pixels(nn.Module):
+        ...     def encode(self, x): return DiagonalGaussian(x, torch.zeros_like(x), deterministic=True)
+        ...     def decode(self, code): return code
+        >>> class Exact(nn.Module):
+        ...     def forward(self, code, z): return code, torch.zeros(len(code))
+        ...     def sample(self, z, n, generator):
+        ...         others = torch.randn((len(z), n, 2, 1, 1), generator=generator)
+        ...         return torch.cat([z[:, None].expand(-1, n, -1, -1, -1), others], dim=2)
+        >>> images = torch.randn(200, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+        >>> found = faithfulness(Exact(), FirstPixel(), Pixels(), images)
+        >>> found["class_agreement"], round(found["diversity"], 1)  # two of three pixels vary
+        (1.0, 0.7)
     """
     if len(images) < 2:
-        raise ValueError(f"{len(images)} image(s); faithfulness compares at least 2")
-    require(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
+        raise InvalidInput(f"got {len(images)} image(s); expected at least 2")
+    require_at_least(n_samples=(n_samples, 2), batch_size=(batch_size, 1))
     generator = torch.Generator(images.device).manual_seed(seed)
-    networks, named = Networks(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
+    networks, named = Networks.of(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
     with evaluating(*(network for network in (cinn, greybox, autoencoder, baseline, factors) if network is not None)):
         real = EncodedImages.of(images, networks, batch_size, generator)
         others = neighbours(real)
         batches = torch.arange(len(images), device=images.device).split(batch_size)
-        seen = _Seen.joined(
-            _look(real, indices, others, networks, n_samples, named, generator)
+        measured = _Measured.joined(
+            _measure(real, indices, others, networks, n_samples, named, generator)
             for indices in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
         )
         data = spread(real, others["random"], named)
     estimates = {
-        **{name: Estimate.mean(values) for name, values in seen.numbers.items()},
+        **{name: Estimate.mean(values) for name, values in measured.numbers.items()},
         "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
-        **shares(seen.variation, data),
-        **independence(seen.v, real.codes, real.logits.argmax(1) if classes is None else classes),
+        **shares(measured.variation, data),
+        **independence(measured.v, real.codes, real.logits.argmax(1) if classes is None else classes),
     }
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
-    return _flat(estimates) | _zeros(baseline is not None) | hue_coverage(images, seen.hues)
+    return _flat(estimates) | _zeros(baseline is not None) | hue_coverage(images, measured.hues)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is seen of a batch, a row for each image.
+class _Measured:
+    """Measurements of a batch, a row for each image.
 
     Attributes:
         numbers: name -> (B,).
-        variation: of its samples, see there.
+        variation: of its samples, see `variation`.
         v: (B, N, 1, 1).
         hues: of its samples, (B, k); (B, 0) for grey images.
     """
@@ -179,7 +222,7 @@ class _Seen:
     hues: Tensor
 
     @classmethod
-    def joined(cls, batches: Iterable["_Seen"]) -> "_Seen":
+    def joined(cls, batches: Iterable["_Measured"]) -> "_Measured":
         parts = list(batches)
         numbers, variation = (
             {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
@@ -189,7 +232,7 @@ class _Seen:
         return cls(numbers, variation, v, hues)
 
 
-def _look(
+def _measure(
     real: EncodedImages,
     indices: Tensor,
     others: dict[str, Tensor],
@@ -197,35 +240,35 @@ def _look(
     n_samples: int,
     factors: Factors,
     generator: torch.Generator,
-) -> _Seen:
-    """Sample a batch, and measure samples and all that they are compared with."""
+) -> _Measured:
+    """Sample a batch, and measure the samples and their references."""
     batch = real[indices]
     v, logdet = networks.cinn(batch.codes, batch.z)
     require_finite("real images", v=v, logdet=logdet)
     samples = GeneratedImages.of(networks.cinn.sample(batch.z, n_samples, generator), networks, "samples")
-    rivals = references(real, indices, others, networks)
-    sets = {"": samples} | {f"_{name}": made for name, made in rivals.items()}
+    sets = {"": samples} | {f"_{name}": each for name, each in references(real, indices, others, networks).items()}
     numbers = {
         f"{name}{suffix}": values
-        for suffix, made in sets.items()
-        for name, values in likeness(batch, made, indices, real.z).items()
+        for suffix, generated in sets.items()
+        for name, values in similarities(batch, generated, indices, real.z).items()
     }
-    return _Seen(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.hues)
+    return _Measured(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.hues)
 
 
-def _naming(network: Any, names: Sequence[str] | None) -> Factors:
+def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:
     """Codes -> `factor_<name>` -> (B, N_k, 1, 1); nothing without a network."""
     if network is None:
         return lambda codes: {}
-    keys = [f"factor_{name}" for name in names or range(len(network.sizes))]
-    if not len(keys) == len(set(keys)) == len(network.sizes):
-        expected = f"{len(network.sizes)} different names, the residual last"
-        raise ValueError(f"factor_names is {list(names or ())}; expected {expected}")
-    return lambda codes: dict(zip(keys, network(codes)[0], strict=True))
+    flow = cast(FactorFlow, network)
+    keys = [f"factor_{name}" for name in names or range(len(flow.sizes))]
+    if not len(keys) == len(set(keys)) == len(flow.sizes):
+        expected = f"{len(flow.sizes)} different names, the residual last"
+        raise InvalidInput(f"factor_names is {list(names or ())}; expected {expected}")
+    return lambda codes: dict(zip(keys, flow(codes)[0], strict=True))
 
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """`<name>` and `<name>_ci` of each estimate that there is."""
+    """`<name>` and `<name>_ci` of each estimate that is not NaN."""
     flat: dict[str, float] = {}
     for name, estimate in estimates.items():
         if not math.isnan(estimate.value):
@@ -234,6 +277,6 @@ def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
 
 
 def _zeros(baseline: bool) -> dict[str, float]:
-    """The diversity of references that are one image each."""
-    rivals = ("mlp", "mean") if baseline else ("mean",)
-    return {f"{name}_{rival}": 0.0 for name in ("diversity", "agreement_times_diversity") for rival in rivals}
+    """The diversity of references with one image each."""
+    suffixes = ("mlp", "mean") if baseline else ("mean",)
+    return {f"{name}_{suffix}": 0.0 for name in ("diversity", "agreement_times_diversity") for suffix in suffixes}

@@ -1,1 +1,1 @@
-"""Sets of images compared in the features of a network: FID, KID, precision and recall."""
+"""Compare sets of images in the features of a network: FID, KID, precision and recall."""

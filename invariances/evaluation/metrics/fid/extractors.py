@@ -1,17 +1,19 @@
-"""From bytes to the feature vectors that sets of images are compared by.
+"""Feature extractors: networks that map images, as bytes, to the vectors that sets of images are compared by.
 
-An extractor is a network and what happens to the bytes before it: a network that photographs are judged by
-(see `inception`), one that was never trained (`random_network`), or a layer of any network.
+An extractor is a network with its preprocessing: Inception (see `inception`), a network that was never trained
+(`random_network`), or a layer of any network.
 """
 
 import hashlib
-from typing import Any, Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from invariances.errors import InvalidInput
+from invariances.evaluation.base import CanEncode
 from invariances.models.frozen import Frozen
 from invariances.utils.images import from_uint8
 
@@ -21,20 +23,22 @@ Mode = Literal["legacy", "clean"]
 def resize(
     pixels: UInt8[Tensor, "batch channels height width"], size: int, mode: Mode
 ) -> Float[Tensor, "batch channels size size"]:
-    """Bytes at another size, as floats in [0, 255].
+    """Resize bytes to (size, size), as floats in [0, 255].
 
-    - `legacy`: bilinear without a filter on TensorFlow 1's grid, which aliases when it shrinks; published
-      FIDs use it.
-    - `clean`: bicubic with a filter, not rounded (Parmar et al. 2022, "On aliased resizing").
+    - `legacy`: bilinear without antialiasing on TensorFlow 1's grid, as in published FIDs.
+    - `clean`: bicubic with antialiasing, not rounded (Parmar et al. 2022, "On aliased resizing").
 
     Raises:
-        ValueError: another mode.
+        InvalidInput: another mode.
+
+    >>> resize(torch.tensor([[0, 200], [0, 200]], dtype=torch.uint8).view(1, 1, 2, 2), 4, "legacy")[0, 0, 0]
+    tensor([  0., 100., 200., 200.])
     """
     if mode == "clean":
         floats = interpolate(pixels.float(), (size, size), mode="bicubic", antialias=True)
         return floats.clamp(0, 255)
     if mode != "legacy":
-        raise ValueError(f"mode = {mode!r}; expected legacy or clean")
+        raise InvalidInput(f"mode is {mode!r}; expected legacy or clean")
     from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
     return interpolate_bilinear_2d_like_tensorflow1x(pixels.float(), (size, size), align_corners=False)
@@ -45,7 +49,7 @@ class Extractor(nn.Module):
 
     Attributes:
         name: part of a score's name.
-        transform: what happens to the bytes before the network sees them, in words.
+        transform: description of the preprocessing of the bytes.
     """
 
     def __init__(self, name: str, transform: str, network: nn.Module) -> None:
@@ -55,7 +59,7 @@ class Extractor(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(_bare(self.network).parameters(), torch.empty(0)).device
 
     def fingerprint(self) -> str:
@@ -74,6 +78,11 @@ class PictureExtractor(Extractor):
         network: (B, 3, size, size) -> (B, D).
         size: side in pixels.
         mode: see `resize`.
+
+    Example:
+        >>> pixels = torch.zeros(5, 1, 28, 28, dtype=torch.uint8)
+        >>> PictureExtractor("pixels", nn.Flatten(), size=8)(pixels).shape
+        torch.Size([5, 192])
     """
 
     def __init__(self, name: str, network: nn.Module, size: int, mode: Mode = "legacy") -> None:
@@ -91,10 +100,10 @@ class PictureExtractor(Extractor):
 
 
 class LayerExtractor(Extractor):
-    """What any network with an `encode`, such as a `Greybox`, makes of images in [-1, 1] at their own size.
+    """Features from any network with an `encode`, such as a `Greybox`, on images in [-1, 1] at their own size.
 
-    A map (B, C, H, W) is averaged over its positions, as Inception's last one is; vectors are taken as they
-    are. The network's own preprocessing applies, so the mode of resizing makes no difference.
+    A map (B, C, H, W) is averaged over its positions, as Inception's last one is; vectors are unchanged.
+    The network's own preprocessing applies, so the mode of resizing makes no difference.
 
     Args:
         name: such as `digits_clf.conv1`.
@@ -102,38 +111,44 @@ class LayerExtractor(Extractor):
 
     Raises:
         TypeError: the network has no `encode`.
+
+    Example:
+        >>> from invariances.models import DigitClassifier, Greybox
+        >>> extractor = LayerExtractor("digits.conv1", Greybox(DigitClassifier(), layer="conv1"))
+        >>> extractor(torch.zeros(5, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([5, 32])
     """
 
     def __init__(self, name: str, network: nn.Module) -> None:
         if not callable(getattr(network, "encode", None)):
-            raise TypeError(
-                f"{type(network).__name__} has no method encode; features come from a Greybox or the like"
-            )
+            raise TypeError(f"{type(network).__name__} has no method encode; use a Greybox or a network that has one")
         super().__init__(name, "bytes, as they are", network)
 
     def forward(
         self, pixels: UInt8[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch features"]:
         """Features of a batch."""
-        encode: Any = self.network.encode
-        z = encode(from_uint8(pixels.to(self.device)))
+        z = cast(CanEncode, self.network).encode(from_uint8(pixels.to(self.device)))
         if not (isinstance(z, Tensor) and z.ndim in (2, 4)):
             found = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
-            raise ValueError(f"{self.name}: encode gave {found}; expected a tensor (B, D) or (B, D, H, W)")
+            raise InvalidInput(f"{self.name}: encode returned {found}; expected a tensor (B, D) or (B, D, H, W)")
         return z.float().flatten(2).mean(dim=2) if z.ndim == 4 else z.float()
 
 
 def _bare(network: nn.Module) -> nn.Module:
-    """The network itself, where `Frozen` hides it."""
+    """The network inside `Frozen`."""
     return _bare(network.network) if isinstance(network, Frozen) else network
 
 
 def random_network(mode: Mode = "legacy") -> PictureExtractor:
-    """A fixed network that was never trained: 512 features of pictures of any kind, always the same weights.
+    """A network that was never trained, always with the same weights: 512 features of pictures of any kind.
 
     Four 4 × 4 stride-2 convolutions with LeakyReLU on 64 × 64 pixels, averaged over positions. Random
     features compare sets that are far from photographs (Naeem et al. 2020, section 3.2); the scale of the
-    score is its own.
+    scores differs from that of other features.
+
+    >>> random_network()(torch.zeros(5, 3, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([5, 512])
     """
     generator = torch.Generator().manual_seed(0)
     layers: list[nn.Module] = []

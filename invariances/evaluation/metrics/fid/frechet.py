@@ -1,4 +1,4 @@
-"""The Fréchet distance of two Gaussians, and means and covariances of features that arrive in batches.
+"""The Fréchet distance of two Gaussians, and the mean and covariance of features that come in batches.
 
 Everything is float64 on the CPU: float32 sums lose the spread of features whose mean is far from 0, and the
 distance is a small difference of large traces.
@@ -14,6 +14,8 @@ from jaxtyping import Float
 from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 
+from invariances.errors import InvalidInput
+
 Array = Tensor | np.ndarray
 TOLERANCE = 1e-4  # what a covariance may lack in symmetry or positivity, relative to its size
 
@@ -22,8 +24,8 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
     """Squared Fréchet (2-Wasserstein) distance `|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)` of two Gaussians.
 
     With Σ₁ = AᵀA, Σ₂ = BᵀB and C = ABᵀ, the eigenvalues of Σ₁Σ₂ other than 0 are those of the symmetric CCᵀ.
-    So Cholesky decompositions and symmetric eigenvalues do what the square root of a general matrix does
-    slowly, and singular covariances (fewer samples than features) make it faster, not unstable.
+    Cholesky decompositions and symmetric eigenvalues replace the slow square root of a general matrix, and
+    singular covariances (fewer samples than features) make it faster, not unstable.
 
     Source: Dowson & Landau 1982; Heusel et al. 2017, eq. 6.
 
@@ -35,7 +37,7 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
         distance, at least 0.
 
     Raises:
-        ValueError: shapes do not fit, a value is complex or not finite, a matrix is no covariance, squares of the
+        InvalidInput: shapes do not fit, a value is complex or not finite, a matrix is no covariance, squares of the
             values overflow.
 
     Example:
@@ -46,7 +48,7 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
     c1, c2 = (_checked(name, cov, 2) for name, cov in {"cov1": cov1, "cov2": cov2}.items())
     if not mean1.shape == mean2.shape == c1.shape[:1] == c2.shape[:1]:
         shapes = ", ".join(str(tuple(a.shape)) for a in (mean1, c1, mean2, c2))
-        raise ValueError(
+        raise InvalidInput(
             f"mu1, cov1, mu2, cov2 have shapes {shapes}; expected (D,), (D, D), (D,), (D, D) with one D"
         )
     return _distance(mean1, _factor(c1), mean2, _factor(c2))
@@ -55,30 +57,30 @@ def frechet_distance(mu1: Array, cov1: Array, mu2: Array, cov2: Array) -> float:
 def _checked(name: str, array: Array, n_axes: int) -> Tensor:
     """A mean or a covariance as float64 on the CPU."""
     if not isinstance(array, Tensor):
-        array = torch.from_numpy(np.array(array, order="C"))  # torch knows no negative strides
+        array = torch.from_numpy(np.array(array, order="C"))  # torch has no negative strides
     if array.is_complex():
-        raise ValueError(f"{name} is complex; real numbers are expected")
+        raise InvalidInput(f"{name} is complex; expected real numbers")
     tensor = array.detach().to("cpu", torch.float64)
     if tensor.ndim != n_axes or (n_axes == 2 and tensor.shape[0] != tensor.shape[1]):
         expected = "(D,)" if n_axes == 1 else "(D, D)"
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {expected}")
+        raise InvalidInput(f"{name} has shape {tuple(tensor.shape)}; expected {expected}")
     if not tensor.isfinite().all():
-        raise ValueError(f"{name} has {int((~tensor.isfinite()).sum())} values that are not finite")
+        raise InvalidInput(f"{name} has {int((~tensor.isfinite()).sum())} values that are not finite")
     if n_axes == 2 and (tensor - tensor.T).abs().max() > TOLERANCE * tensor.abs().max():
-        raise ValueError(f"{name} is not symmetric; a covariance is expected")
+        raise InvalidInput(f"{name} is not symmetric; expected a covariance")
     return tensor
 
 
 def _factor(cov: Tensor) -> Tensor:
     """Rows F (r, D) with FᵀF = Σ, by Cholesky with pivots; r is the numerical rank.
 
-    It stops at the first pivot that is not positive, so it does not reach Σ where that has negative eigenvalues.
+    It stops at the first pivot that is not positive, so FᵀF differs from a Σ with negative eigenvalues.
     """
     upper, order, rank, _ = dpstrf(cov.numpy())  # its default tolerance is D · ε · the largest variance
     factor = torch.zeros_like(cov[:rank])
     factor[:, torch.from_numpy(order).long() - 1] = torch.from_numpy(upper).triu()[:rank]
     if (factor.T @ factor - cov).abs().max() > TOLERANCE * cov.abs().max():
-        raise ValueError(f"a covariance of trace {cov.trace():.6g} has negative eigenvalues")
+        raise InvalidInput(f"a covariance of trace {cov.trace():.6g} has negative eigenvalues; expected none")
     return factor
 
 
@@ -88,7 +90,7 @@ def _distance(mean1: Tensor, factor1: Tensor, mean2: Tensor, factor2: Tensor) ->
     product = cross @ cross.T
     squares = (mean1 - mean2).square().sum() + factor1.square().sum() + factor2.square().sum()
     if not (product.isfinite().all() and squares.isfinite()):
-        raise ValueError("means or covariances are so large that their squares overflow; scale the features down")
+        raise InvalidInput("means or covariances are so large that their squares overflow; scale the features down")
     return max(0.0, (squares - 2 * torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()).item())
 
 
@@ -114,11 +116,11 @@ class Moments:
 
 
 class FeatureStatistics:
-    """Mean and covariance of feature vectors that arrive in batches.
+    """Mean and covariance of feature vectors that come in batches.
 
-    The batches' sizes and order make no difference beyond rounding. Rows wait until there are D of them, then
-    they are summed up. So memory does not grow with their number beyond a few D × D matrices, and sets of
-    fewer than D rows are compared by these, without such a matrix.
+    The batches' sizes and order make no difference beyond rounding. Rows are kept until there are D of them, then
+    reduced to sums, so memory is bounded by a few D × D matrices. Sets of fewer than D rows are compared by the rows
+    themselves, without such a matrix.
 
     Example:
         >>> statistics = FeatureStatistics()
@@ -130,7 +132,7 @@ class FeatureStatistics:
 
     def __init__(self) -> None:
         self._summed: Moments | None = None
-        self._waiting: list[Tensor] = []
+        self._rows: list[Tensor] = []
 
     @classmethod
     def from_moments(cls, n: int, mean: Array, cov: Array) -> FeatureStatistics:
@@ -142,14 +144,14 @@ class FeatureStatistics:
 
     @property
     def n(self) -> int:
-        """How many rows came."""
-        return sum(len(rows) for rows in self._waiting) + (self._summed.n if self._summed else 0)
+        """Number of rows so far."""
+        return sum(len(rows) for rows in self._rows) + (self._summed.n if self._summed else 0)
 
     @property
     def n_features(self) -> int | None:
-        """The length D of the rows, once one has come."""
-        if self._waiting:
-            return self._waiting[0].shape[1]
+        """The length D of the rows; None before the first."""
+        if self._rows:
+            return self._rows[0].shape[1]
         return len(self._summed.mean) if self._summed else None
 
     @property
@@ -162,49 +164,42 @@ class FeatureStatistics:
         """Unbiased covariance (D, D), float64.
 
         Raises:
-            ValueError: fewer than 2 rows came.
+            InvalidInput: fewer than 2 rows so far.
         """
         moments = self._moments()
         if moments.n < 2:
-            raise ValueError(f"a covariance needs at least 2 rows, got {moments.n}")
+            raise InvalidInput(f"a covariance needs at least 2 rows, got {moments.n}")
         return moments.scatter / (moments.n - 1)
 
     def update(self, features: Float[Tensor, "batch features"]) -> None:
-        """Take in a batch of rows.
+        """Add a batch of rows.
 
         Raises:
-            ValueError: a value is not finite, or the rows have another length than those before.
+            InvalidInput: a value is not finite, or the rows have another length than those before.
         """
         if broken := int((~features.isfinite()).any(dim=1).sum()):
-            raise ValueError(f"{broken} of {len(features)} feature vectors hold NaN or infinite values")
+            raise InvalidInput(f"{broken} of {len(features)} feature vectors hold NaN or infinite values")
         if self.n_features not in (None, features.shape[1]):
-            raise ValueError(f"got {features.shape[1]} features after batches of {self.n_features}")
-        self._waiting.append(features.detach().to("cpu", torch.float64))
-        if sum(len(rows) for rows in self._waiting) >= features.shape[1]:
-            self._summed, self._waiting = self._moments(), []
-
-    def merge(self, other: FeatureStatistics) -> None:
-        """Take in all rows of other statistics, such as those of another process."""
-        if other._summed:
-            self._summed = self._summed + other._summed if self._summed else other._summed
-        for rows in other._waiting:
-            self.update(rows)
+            raise InvalidInput(f"got {features.shape[1]} features after batches of {self.n_features}")
+        self._rows.append(features.detach().to("cpu", torch.float64))
+        if sum(len(rows) for rows in self._rows) >= features.shape[1]:
+            self._summed, self._rows = self._moments(), []
 
     def distance(self, other: FeatureStatistics) -> float:
         """`frechet_distance` of the Gaussians with these moments."""
         return _distance(self.mean, self._factor(), other.mean, other._factor())
 
     def _moments(self) -> Moments:
-        if not self._waiting:
+        if not self._rows:
             if self._summed is None:
-                raise ValueError("no features came, so they have no mean")
+                raise InvalidInput("the statistics are empty; expected at least one feature vector")
             return self._summed
-        waiting = Moments.of(torch.cat(self._waiting))
-        return self._summed + waiting if self._summed else waiting
+        rows = Moments.of(torch.cat(self._rows))
+        return self._summed + rows if self._summed else rows
 
     def _factor(self) -> Tensor:
-        """Rows F with FᵀF = Σ: the centred features where all of them are still here."""
+        """Rows F with FᵀF = Σ: the centred features where all of them are kept."""
         if self._summed is None and self.n > 1:
-            rows = torch.cat(self._waiting)
+            rows = torch.cat(self._rows)
             return (rows - rows.mean(dim=0)) / (len(rows) - 1) ** 0.5
         return _factor(self.cov)

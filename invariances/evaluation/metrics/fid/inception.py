@@ -1,40 +1,39 @@
-"""The Inception network that published FIDs are computed with, and where its weights come from."""
+"""The Inception network of published FIDs, and its weights."""
 
 import pickle
 import warnings
 from collections import OrderedDict
 from pathlib import Path
 
-import pooch
 import torch
 from torch import nn
 
 from invariances.errors import UserError
 from invariances.evaluation.metrics.fid.extractors import Mode, PictureExtractor
-from invariances.utils.files import atomic_write
+from invariances.utils.download import download, verified
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-SHA256 = "6726825d"  # its first digits
+CHECKSUM = "sha256:6726825d"  # its first digits
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
 
 
 class WeightsMissing(UserError):
-    """The weights are neither here nor to be had."""
+    """The weights are not in the cache and could not be downloaded, or cannot be read."""
 
 
 def inception(mode: Mode = "legacy", weights: str | Path | None = None) -> PictureExtractor:
     """The Inception network of published FIDs: 2,048 features of pictures resized to 299 × 299.
 
     The blocks are torch-fidelity's, the weights those of TensorFlow's 2015 Inception as converted for
-    pytorch-fid.
+    pytorch-fid. Pixels are bytes (B, 1 or 3, H, W); features (B, 2048).
 
     Args:
         mode: see `resize`.
-        weights: a file in that format; without it the published one in torch's folder of checkpoints is
-            taken, and fetched (91 MB, verified) if it is not there.
+        weights: a file in that format; by default the published one in torch's folder of checkpoints, which is
+            downloaded (91 MB) and verified if it is not there.
 
     Raises:
-        WeightsMissing: no file and no way to fetch it, or a file that cannot be read.
+        WeightsMissing: no file and a failed download, or a file that cannot be read.
     """
     path = Path(weights) if weights else published_inception()
     trunk = inception_trunk()
@@ -86,27 +85,18 @@ def published_inception() -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for path in (folder / name for name in FILES):
         if path.is_file():
-            if not _is_published(path):
+            if not verified(path, CHECKSUM):
                 warnings.warn(
                     f"{path}: not the published weights, so scores compare with no others", stacklevel=2
                 )
             return path
-    path = folder / FILES[0]
     try:
-        with atomic_write(path) as part:
-            pooch.HTTPDownloader(progressbar=True, timeout=30)(URL, str(part), None)
-            if not _is_published(part):
-                raise ValueError(f"what came has not the SHA-256 {SHA256}… and was deleted")
-    except (OSError, ValueError) as error:  # the errors of `requests` are OSErrors
+        return download(folder / FILES[0], [URL], CHECKSUM)
+    except (OSError, ValueError) as error:
         raise WeightsMissing(
-            f"{path}: Inception's weights are not there, and {URL} could not be fetched ({_line(error)}); "
-            "put the file there by hand, or set fid/features to random or to a network and a layer"
+            f"Inception's weights are not there: {_line(error)}, or set fid/features to random or to a network and a "
+            "layer"
         ) from error
-    return path
-
-
-def _is_published(path: Path) -> bool:
-    return pooch.file_hash(str(path)).startswith(SHA256)
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The real images that samples are compared with: measured once, kept in a file that says what it is of."""
+"""Statistics of the real images that samples are compared with, computed once and kept in a file with a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,29 +17,37 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from invariances.data.base import Batch
 from invariances.data.unpairing import unpaired
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
+from invariances.evaluation.base import Batches
 from invariances.evaluation.metrics.fid.extractors import Extractor
 from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
 from invariances.evaluation.metrics.fid.value_range import ImageChecker, ValueRange
-from invariances.flows.vectors import require
+from invariances.utils.arguments import require_at_least
 from invariances.utils.files import atomic_write, cache_root, locked
 from invariances.utils.images import to_uint8
 
 log = logging.getLogger(__name__)
 
-Key = dict[str, Any]
-REMEDY = "name another file, or delete this one to have it computed anew"
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # what reading an .npz may raise
+Key: TypeAlias = dict[str, object]
+REMEDY = "use another file name, or delete this file and run again"
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # errors of reading an .npz file
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What is known of a set of images.
+    """Features of a set of images, and their statistics.
 
     Attributes:
         statistics: number, mean and covariance of their features.
-        features: the features themselves, (n, D) float32, where pairs of images are compared; else (0, D).
+        features: the features, (n, D) float32, where pairs of images are compared; else (0, D).
+
+    Example:
+        >>> from invariances.evaluation.metrics.fid.extractors import random_network
+        >>> found = measure([torch.zeros(4, 3, 16, 16)], random_network())
+        >>> found.statistics.n, found.features.shape
+        (4, torch.Size([4, 512]))
     """
 
     statistics: FeatureStatistics
@@ -54,7 +62,7 @@ def measure(
     batch_size: int = 50,
     keep: bool = True,
 ) -> FeatureSet:
-    """Features of a set of images, in one pass.
+    """Compute the features of a set of images, in one pass.
 
     Args:
         images: batches (B, C, H, W) or single images (C, H, W); sizes may differ from one to the next.
@@ -64,18 +72,23 @@ def measure(
         keep: keep the features, n·D·4 bytes; memory does not grow with n otherwise.
 
     Raises:
-        ValueError: what `ImageChecker` refuses; features that are not finite; a batch size below 1.
+        InvalidInput: see `ImageChecker`; features that are not finite; a batch size below 1.
+
+    Example:
+        >>> from invariances.evaluation.metrics.fid.extractors import random_network
+        >>> measure([torch.zeros(4, 1, 8, 8), torch.zeros(3, 16, 16)], random_network(), keep=False).statistics.n
+        5
     """
-    require(batch_size=(batch_size, 1))
-    door, statistics, kept = ImageChecker(value_range), FeatureStatistics(), []
+    require_at_least(batch_size=(batch_size, 1))
+    checker, statistics, kept = ImageChecker(value_range), FeatureStatistics(), []
     for part in _parts(images, batch_size):
-        pixels = door(part)
-        if door.n_broken:
-            continue  # the set is refused at its end, when it is known how many images are broken
+        pixels = checker(part)
+        if checker.n_broken:
+            continue  # `close` refuses the set, when the number of broken images is known
         features = extractor(pixels).cpu()
         statistics.update(features)
         kept.append(features[: None if keep else 0])
-    door.close()
+    checker.close()
     return FeatureSet(statistics, torch.cat(kept))
 
 
@@ -86,18 +99,25 @@ def _parts(images: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
 
 
 def reference(
-    loader: Any, extractor: Extractor, path: Path | None = None, batch_size: int = 50, keep: bool = True
+    loader: Batches, extractor: Extractor, path: Path | None = None, batch_size: int = 50, keep: bool = True
 ) -> FeatureSet:
-    """The images of a loader, read from a file if they were measured before.
+    """The features of a loader's images, read from a file if they were computed before.
 
     Args:
-        loader: has a `dataset` and gives batches with `image` in [-1, 1], each example once.
+        loader: batches with `image` in [-1, 1], each example once; its `dataset`, if any, is named in the file.
         extractor, batch_size, keep: see `measure`.
-        path: of the file; without it one in the cache folder that no other key has.
+        path: of the file; by default one in the cache folder, whose name depends on the key.
 
     Raises:
-        UserError: the file is damaged, or holds something else: names each entry of the key that differs, with both
-            values.
+        UserError: the file is damaged, or of another key: names each entry that differs, with both values.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from invariances.evaluation.metrics.fid.extractors import random_network
+        >>> batches = [{"image": torch.zeros(4, 3, 8, 8)}]
+        >>> with TemporaryDirectory() as folder:
+        ...     reference(batches, random_network(), Path(folder, "zeros.npz")).statistics.n
+        4
     """
     key = reference_key(loader, extractor, keep)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
@@ -108,20 +128,22 @@ def reference(
         return _load(path, key)
 
 
-def reference_key(loader: Any, extractor: Extractor, keep: bool) -> Key:
-    """What reference statistics depend on; `pictures` is a hash of all images, in whatever order and batches.
+def reference_key(loader: Batches, extractor: Extractor, keep: bool) -> Key:
+    """The key of reference statistics: everything they depend on.
 
-    The images are taken from the loader, since what its data set gives may depend on the epoch, which the loader
-    sets; a pass costs less than the samples that are drawn for each score. Both images of a pair count.
+    `pictures` is a hash of all images, independent of their order and batches. The images come from the loader, not
+    from its data set, whose images may depend on the epoch, which the loader sets; a pass costs less than the samples
+    of one score. Both images of a pair count.
     """
+    dataset = getattr(loader, "dataset", loader)
     digests: list[str] = []
     size: list[int] = []
     for images in _images(loader):
         size = list(images.shape[1:])
         digests += [_digest(picture.tobytes()) for picture in to_uint8(images).numpy()]
     return {
-        "dataset": _name(loader.dataset),
-        "split": getattr(loader.dataset, "split", None),
+        "dataset": _name(dataset),
+        "split": getattr(dataset, "split", None),
         "count": len(digests),
         "size": size,
         "pictures": _digest("".join(sorted(digests)).encode()),
@@ -131,8 +153,8 @@ def reference_key(loader: Any, extractor: Extractor, keep: bool) -> Key:
     }
 
 
-def _name(dataset: Any) -> str:
-    """The class of a data set, and of the one it is a part of."""
+def _name(dataset: object) -> str:
+    """The class of a data set, and that of the data set it is a subset of."""
     name = type(dataset).__qualname__
     return f"{name}({_name(dataset.dataset)})" if hasattr(dataset, "dataset") else name
 
@@ -141,25 +163,25 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def images_of(batch: dict[str, Tensor]) -> Tensor:
+def images_of(batch: Batch) -> Tensor:
     """The images of a batch, both of each pair.
 
     Raises:
-        ValueError: it has none.
+        InvalidInput: it has none.
     """
     found = unpaired(batch)
     if "image" not in found:
-        raise ValueError(f"batches hold {', '.join(batch)}; FID needs image")
+        raise InvalidInput(f"batches hold {', '.join(batch)}; expected image, which FID needs")
     return found["image"]
 
 
-def _images(loader: Any) -> Iterator[Tensor]:
+def _images(loader: Batches) -> Iterator[Tensor]:
     return map(images_of, tqdm(loader, desc="reference images", unit="batch", leave=False, disable=None))
 
 
 def _save(path: Path, key: Key, measured: FeatureSet) -> None:
     statistics = measured.statistics
-    arrays: dict[str, Any] = {
+    arrays = {
         "key": np.array(json.dumps(key)),
         "n": np.array(statistics.n),
         "mean": statistics.mean.numpy(),
@@ -189,12 +211,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         arrays = dict(file)
     if missing := {"key", "n", "mean", "cov", "features"} - arrays.keys():
         raise ValueError(
-            f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}, so it does not say what it is of"
+            f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}; expected all of them"
         )
     return arrays
 
 
-def _check_key(path: Path, found: Any, expected: Key) -> None:
+def _check_key(path: Path, found: object, expected: Key) -> None:
     if not isinstance(found, dict):
         raise ValueError(f"its key is a {type(found).__name__}; expected a mapping")
     differences = [
@@ -204,12 +226,12 @@ def _check_key(path: Path, found: Any, expected: Key) -> None:
     ]
     if differences:
         raise UserError(
-            f"{path}: these reference statistics are of something else ({'; '.join(differences)}); {REMEDY}"
+            f"{path}: these reference statistics have another key ({'; '.join(differences)}); {REMEDY}"
         )
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], key: Key) -> None:
-    """Refuse arrays that are not what their key says."""
+    """Refuse arrays that do not fit the key."""
     n, n_features = key["count"], arrays["mean"].size
     shapes = {
         "n": (),

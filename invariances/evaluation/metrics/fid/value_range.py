@@ -1,4 +1,4 @@
-"""The one door through which sets of images go to be scored."""
+"""Check the declared value range of a set of images, and convert it to bytes."""
 
 from typing import Literal, get_args
 
@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
+from invariances.errors import InvalidInput
 from invariances.utils.images import to_uint8
 
 ValueRange = Literal["[-1, 1]", "[0, 1]", "uint8"]
@@ -14,20 +15,26 @@ TOLERANCE = 0.1  # how far floats may overshoot their range; they are clipped
 
 
 class ImageChecker:
-    """Turns the images of one set into bytes, and checks that their values are what was declared.
+    """Convert the images of one set to bytes, and check that their values are in the declared range.
 
-    What a batch shows is refused at once: another dtype, values more than `TOLERANCE` outside the range. What
-    only the whole set shows is refused by `close`: no images; NaN or infinite values; floats declared as
+    Each batch is checked for dtype, channels and values more than `TOLERANCE` outside the range. `close` checks the
+    whole set and refuses: no images; NaN or infinite values; floats declared as
     [-1, 1] that vary without one value below 0, as images in [0, 1] do; bytes that are all 0 or 1.
 
     Args:
         value_range: `[-1, 1]` or `[0, 1]` for floats, `uint8` for bytes.
+
+    Example:
+        >>> checker = ImageChecker("[0, 1]")
+        >>> checker(torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)).flatten()
+        tensor([  0, 128, 255], dtype=torch.uint8)
+        >>> checker.close()
     """
 
     def __init__(self, value_range: ValueRange = "[-1, 1]") -> None:
         if value_range not in get_args(ValueRange):
-            raise ValueError(
-                f"value_range = {value_range!r}; expected one of {', '.join(get_args(ValueRange))}"
+            raise InvalidInput(
+                f"value_range is {value_range!r}; expected one of {', '.join(get_args(ValueRange))}"
             )
         self.value_range = value_range
         self.n = self.n_broken = 0
@@ -36,10 +43,10 @@ class ImageChecker:
     def __call__(
         self, images: Shaped[Tensor, "batch channels height width"]
     ) -> UInt8[Tensor, "batch channels height width"]:
-        """Bytes of a batch.
+        """Convert a batch (B, C, H, W) to bytes.
 
         Raises:
-            ValueError: neither 1 nor 3 channels, another dtype than declared, values outside the range.
+            InvalidInput: neither 1 nor 3 channels, another dtype than declared, values outside the range.
         """
         self._check_kind(images)
         self.n += len(images)
@@ -54,30 +61,30 @@ class ImageChecker:
         """Check the set as a whole.
 
         Raises:
-            ValueError: it is empty, has broken images, or its values look like those of another range.
+            InvalidInput: it is empty, has broken images, or its values look like those of another range.
         """
         if self.n == 0:
-            raise ValueError("the set of images is empty")
+            raise InvalidInput("the set of images is empty; expected at least one")
         if self.n_broken:
-            raise ValueError(f"{self.n_broken} of {self.n} images hold NaN or infinite values")
-        seen = f"all values lie in [{self._lowest:g}, {self._highest:g}]"
+            raise InvalidInput(f"{self.n_broken} of {self.n} images hold NaN or infinite values; expected finite ones")
+        found = f"all values lie in [{self._lowest:g}, {self._highest:g}]"
         varies = self._lowest < self._highest
         if varies and self.value_range == "[-1, 1]" and self._lowest >= 0:
-            raise ValueError(f"images are declared to be in [-1, 1], but {seen}: are they in [0, 1]?")
+            raise InvalidInput(f"images are declared to be in [-1, 1], but {found}: are they in [0, 1]?")
         if varies and self.value_range == "uint8" and self._highest <= 1:
-            raise ValueError(
-                f"images are declared to be bytes 0 … 255, but {seen}: were they cast from [0, 1]?"
+            raise InvalidInput(
+                f"images are declared to be bytes 0 … 255, but {found}: were they cast from [0, 1]?"
             )
 
     def _check_kind(self, images: Tensor) -> None:
         if images.shape[1] not in (1, 3):
-            raise ValueError(
+            raise InvalidInput(
                 f"images have shape {tuple(images.shape)}; expected (batch, 1 or 3 channels, height, width)"
             )
-        wants_bytes = self.value_range == "uint8"
-        if wants_bytes != (images.dtype == torch.uint8) or not (wants_bytes or images.is_floating_point()):
-            expected = "torch.uint8" if wants_bytes else "floats"
-            raise ValueError(
+        expects_bytes = self.value_range == "uint8"
+        if expects_bytes != (images.dtype == torch.uint8) or not (expects_bytes or images.is_floating_point()):
+            expected = "torch.uint8" if expects_bytes else "floats"
+            raise InvalidInput(
                 f"images are {images.dtype}, but {expected} are declared (value_range {self.value_range})"
             )
 
@@ -85,7 +92,7 @@ class ImageChecker:
         lowest, highest = values.min().item(), values.max().item()
         low, high = LIMITS[self.value_range]
         if lowest < low - TOLERANCE or highest > high + TOLERANCE:
-            raise ValueError(
+            raise InvalidInput(
                 f"images are declared to be in {self.value_range}, but values lie in [{lowest:g}, "
                 f"{highest:g}]; declare their range or clip them"
             )

@@ -190,7 +190,7 @@ def test_a_collapsed_flow_has_no_diversity(images):
     assert found["class_agreement"] > 0.999
 
 
-def test_hue_that_the_network_cannot_see_is_drawn_anew():
+def test_hue_that_the_network_cannot_see_is_independent():
     # a network that sees the sum of the pixels knows nothing of the hue; nor does a flow of independent colours
     colours = torch.rand(1000, 3, 1, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = faithfulness(Exact(), FirstPixel(), Pixels(), colours)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from scipy import stats
 
-from invariances.evaluation.metrics.faithfulness import similarity as page
+from invariances.evaluation.metrics.faithfulness import similarity
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
-from invariances.evaluation.metrics.faithfulness.similarity import likeness
+from invariances.evaluation.metrics.faithfulness.similarity import similarities
 
 
 def sets(n=6, k=3, d=50, n_classes=7, seed=0, channels=1):
@@ -21,7 +21,7 @@ def sets(n=6, k=3, d=50, n_classes=7, seed=0, channels=1):
 
 def found(real, made):
     indices = torch.arange(len(real.images))
-    return {name: values.tolist() for name, values in likeness(real, made, indices, real.z).items()}
+    return {name: values.tolist() for name, values in similarities(real, made, indices, real.z).items()}
 
 
 def test_correlations_are_scipys():
@@ -38,7 +38,7 @@ def test_rank_correlation_of_large_representations_uses_a_part(monkeypatch):
     made = GeneratedImages(made.images, made.codes, made.z + 0.5 * real.z[:, None], made.logits)
     exact = [stats.spearmanr(real.z[i].flatten(), made.z[i, 0].flatten())[0] for i in range(20)]
     assert found(real, made)["spearman"] == pytest.approx(exact, abs=0.08)
-    monkeypatch.setattr(page, "MOST_RANKED", 4000)
+    monkeypatch.setattr(similarity, "MOST_RANKED", 4000)
     assert found(real, made)["spearman"] == pytest.approx(exact, abs=1e-4)
 
 

@@ -115,5 +115,5 @@ class TestLayerExtractor:
             LayerExtractor("linear", nn.Linear(2, 2))
         two = nn.Identity()
         two.encode = lambda x: (x, x)
-        with pytest.raises(ValueError, match=r"two: encode gave tuple; expected a tensor \(B, D\)"):
+        with pytest.raises(ValueError, match=r"two: encode returned tuple; expected a tensor \(B, D\)"):
             LayerExtractor("two", two)(picture(1, 3, 8, 8))

@@ -1,5 +1,6 @@
 import warnings
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -105,7 +106,8 @@ class TestScores:
     @pytest.mark.filterwarnings("ignore:.*images for .* features")
     def test_too_few_images_for_precision_leave_the_rest(self, colours, n):
         real, samples = images(20), images(n, seed=1)
-        with pytest.warns(UserWarning, match=f"precision_colours, recall_colours: left out.*than 3 images, not {n}"):
+        message = f"precision_colours, recall_colours: left out; expected more than 3 images, not {n}"
+        with pytest.warns(UserWarning, match=message):
             found = scores([real], [samples], colours)
         assert found == scores([real], [samples], colours, precision_recall=False)
         assert found.keys() == {"fid_colours", "kid_colours"}
@@ -222,8 +224,9 @@ class TestFID:
         assert first == second
         assert not path.exists()
 
-    def test_what_cannot_be_scored_is_named(self, tmp_path):
+    def test_what_cannot_be_scored_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call it: without type checks
         with pytest.raises(TypeError, match="object has no sample_images and no sample_like"):
             FID(Colours())(object(), loader(20), tmp_path)
-        with pytest.raises(ValueError, match="features = 'incepton'; expected inception, random, or"):
+        with pytest.raises(ValueError, match="features is 'incepton'; expected inception, random, or"):
             FID("incepton")

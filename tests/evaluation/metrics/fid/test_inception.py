@@ -57,7 +57,7 @@ def test_no_network(hub, monkeypatch):
     for part in (str(hub / FILES[0]), URL, "no route", "by hand", "fid/features"):
         assert part in str(failure.value)
     assert "\n" not in str(failure.value)
-    assert list(hub.iterdir()) == []
+    assert [path.suffix for path in hub.iterdir()] in ([], [".lock"])
 
 
 def test_a_wrong_download_is_deleted(hub, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_wrong_download_is_deleted(hub, monkeypatch):
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", serve)
     with pytest.raises(WeightsMissing, match="SHA-256 6726825d… and was deleted"):
         inception()
-    assert list(hub.iterdir()) == []
+    assert [path.suffix for path in hub.iterdir()] in ([], [".lock"])
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

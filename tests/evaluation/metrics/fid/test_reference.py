@@ -107,7 +107,7 @@ def test_another_set_is_refused_with_both_values(tmp_path):
     path = tmp_path / "digits.npz"
     reference(loader(), random_network(), path)
     before = path.read_bytes()
-    with pytest.raises(UserError, match=r"digits\.npz.*count is 20, expected 21.*delete this one") as failure:
+    with pytest.raises(UserError, match=r"digits\.npz.*count is 20, expected 21.*delete this file") as failure:
         reference(loader(21), random_network("clean"), path)
     assert "extractor is 'random-" in str(failure.value)
     assert "expected 'clean_random-" in str(failure.value)
@@ -150,18 +150,18 @@ def test_arrays_that_are_not_what_they_say_are_refused(tmp_path, change, expecte
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **(arrays | {name: np.array(value) for name, value in change.items()}))
-    with pytest.raises(UserError, match=rf"stats.npz: cannot be read .*\({expected}.*delete this one"):
+    with pytest.raises(UserError, match=rf"stats.npz: cannot be read .*\({expected}.*delete this file"):
         reference(loader(), random_network(), path)
 
 
 def test_a_single_array_and_a_file_that_is_cut_are_refused(tmp_path):
     single, cut = tmp_path / "single.npy", tmp_path / "cut.npz"
     np.save(single, np.zeros(3))
-    with pytest.raises(UserError, match=r"single.npy: .*\(it is a single array; expected .*delete this one"):
+    with pytest.raises(UserError, match=r"single.npy: .*\(it is a single array; expected .*delete this file"):
         reference(loader(), random_network(), single)
     reference(loader(), random_network(), cut)
     cut.write_bytes(cut.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"cut.npz: cannot be read .*delete this one"):
+    with pytest.raises(UserError, match=r"cut.npz: cannot be read .*delete this file"):
         reference(loader(), random_network(), cut)
 
 
@@ -177,7 +177,7 @@ def test_a_failure_leaves_no_file(cache):
 def test_batches_without_images_are_named():
     examples = Images(20)
     batches = DataLoader(examples, batch_size=8, collate_fn=lambda examples: {"picture": torch.zeros(8)})
-    with pytest.raises(ValueError, match="batches hold picture; FID needs image"):
+    with pytest.raises(ValueError, match="batches hold picture; expected image"):
         reference(batches, random_network())
 
 

@@ -11,9 +11,9 @@ def pixels():
 
 
 def through(images, value_range):
-    door = ImageChecker(value_range)
-    found = torch.cat([door(part) for part in images.split(3)])
-    door.close()
+    checker = ImageChecker(value_range)
+    found = torch.cat([checker(part) for part in images.split(3)])
+    checker.close()
     return found
 
 

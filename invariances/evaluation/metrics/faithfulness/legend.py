@@ -1,0 +1,46 @@
+"""How to read the numbers of `faithfulness`: name -> text; names may hold wildcards, the first match counts."""
+
+LEGEND = {
+    "class_agreement": "Share of the samples whose predicted class is that of their input. 1: the class is kept.",
+    "hue_agreement": "Cosine of the angle between the hue of a sample and that of its input. "
+    "1: the hue is kept; 0: the hues are independent, so the layer does not hold the colour.",
+    "cosine": "Similarity between the layer's responses to a sample and to its input. They should be the same, so high "
+    "is right. The references tell what is high: the autoencoder's reconstruction of the input (the best a sample can "
+    "do), the most similar other real image (nearest), and any other image (random).",
+    "relative_l2": "Distance between the layer's responses to a sample and to its input, over the length of the "
+    "response. 0: equal.",
+    "diversity": "Variance of the samples of one input, over the variance of the data. "
+    "0: all samples are the same; 1: they vary as much as the data.",
+    "nll": "Negative log-likelihood of the held-out codes given the layer, in nats, without its constant. "
+    "The higher, the less the layer tells about the image.",
+    "nll_gaussian": "The same of a Gaussian that ignores the layer; the difference is what the flow has learned from "
+    "the layer's response.",
+    "retrieval_rank": "Real images are sorted by the distance of their response to that of a sample; this is the rank "
+    "of the sample's own input, 1 being the first. Where a layer keeps little, many images are equally close.",
+    "retrieval_mrr": "Mean of 1 / rank: 1 if the input always comes first, near 0 if its rank is left to chance.",
+    "class_agreement_top5": "Share of the samples for which the input's class is among the five that the network finds "
+    "most likely.",
+    "pearson": "Linear correlation between the responses to a sample and to its input.",
+    "spearman": "Correlation of the ranks of the responses, on which single large values have little influence.",
+    "variance_explained_by_v": "Share of the variance of the codes that remains when the layer's response is given. It "
+    "rises as layers drop more. What remains at the first layers is the error of autoencoder and flow.",
+    "pairwise_distance": "Distance between two samples of one input, over that between two images.",
+    "hue_distance": "Mean rotation of the hues of all samples together, in radians, until they are distributed as "
+    "those of the images; chance: the same between two halves of the images. As small as chance: no colour is missing.",
+    "hue_distance_random": "The hue distance between two halves of the real images: the level of chance.",
+    "half_v_squared": "½v² per dimension of v, the invariances of the images. ½: as for N(0, 1).",
+    "probe_accuracy": "Accuracy of a linear probe that predicts the class of images not used to fit it, from v and "
+    "from the code. On v it should do no better than chance, which is always to predict the most frequent class.",
+    "probe_accuracy_code": "Accuracy of a linear probe that predicts the class from the code.",
+    "probe_chance": "Accuracy of always predicting the most frequent class.",
+    "agreement_times_diversity": "Class agreement × diversity: high only where samples vary and keep their class. "
+    "Early layers leave little to vary, so there it is low for all.",
+    "factor_*_explained_by_z": "Share of the variance of a factor that is gone when the layer's response is given. "
+    "1: the layer determines the factor; 0: it tells nothing about it.",
+    "*_autoencoder": "The same measure of the autoencoder's reconstruction in place of a sample: the best value that "
+    "samples can reach.",
+    "*_nearest": "The same measure of the most similar other real image in place of a sample.",
+    "*_random": "The same measure of another real image, chosen at random, in place of a sample.",
+    "*_mean": "The same measure of the decoded mean of all codes in place of a sample.",
+    "*_mlp": "The same measure of the image that a network without randomness predicts from the layer's response.",
+}

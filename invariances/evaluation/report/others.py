@@ -1,0 +1,57 @@
+"""The last table of a report: every number in `metrics.json` that no other table shows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from invariances.evaluation import EVALUATIONS
+from invariances.evaluation.base import texts
+
+
+@dataclass(frozen=True)
+class OtherNumbers:
+    """A table with one row for each number and one column for each run.
+
+    Attributes:
+        names: of the numbers.
+        columns: head and numbers of each column.
+        legend: text -> the names that it explains.
+    """
+
+    names: list[str]
+    columns: Sequence[tuple[str, Mapping[str, float | None]]]
+    legend: dict[str, list[str]]
+
+
+def other_numbers(
+    columns: Sequence[tuple[str, Mapping[str, float | None]]], legend: Mapping[str, str]
+) -> OtherNumbers:
+    """Arrange the numbers that no other table shows; losses are left out, intervals stand with their number.
+
+    Args:
+        columns: head and numbers of each column.
+        legend: name -> how to read the number.
+
+    >>> found = other_numbers([("conv1", {"sharpness": 0.5, "sharpness_ci": 0.1})], {"sharpness": "1: sharp."})
+    >>> found.names, found.legend
+    (['sharpness'], {'1: sharp.': ['sharpness']})
+    """
+    measured = dict.fromkeys(name for _, metrics in columns for name in metrics)
+    names = [name for name in measured if not (name.endswith("_ci") or name.startswith("validation/"))]
+    explained: dict[str, list[str]] = {}
+    for name in names:
+        if name in legend:
+            explained.setdefault(legend[name], []).append(name)
+    return OtherNumbers(names, columns, explained)
+
+
+def built_in(names: Iterable[str]) -> dict[str, str]:
+    """The texts of the evaluations of this package, for a `metrics.json` without a legend.
+
+    >>> built_in(["swap_digit_class_kept", "mine"])
+    {'swap_digit_class_kept': 'Share of the swapped images with the class of the original.'}
+    """
+    listed = list(names)
+    found: dict[str, str] = {}
+    for evaluation in EVALUATIONS.values():
+        found |= texts(evaluation.legend, listed)
+    return found

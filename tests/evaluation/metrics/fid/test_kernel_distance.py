@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch_fidelity.metric_kid import kid_features_to_metric
+
+from invariances.evaluation.metrics.fid import kernel_distance as module
+from invariances.evaluation.metrics.fid.kernel_distance import kernel_distance
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TestKernelDistance:
+    def test_by_hand(self):
+        # D = 1, x = (0, 1), y = (0, 2): k(0, ·) = 1, k(1, 2) = 27, k(x₁, x₂) = k(y₁, y₂) = 1
+        found = kernel_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]]))
+        assert found == pytest.approx(1 + 1 - 2 * (1 + 1 + 1 + 27) / 4)
+
+    def test_torch_fidelity(self):
+        x, y = normal(60, 16), normal(60, 16, seed=1) + 0.5
+        expected = kid_features_to_metric(x, y, kid_subsets=1, kid_subset_size=60, verbose=False)
+        assert kernel_distance(x, y) == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+
+    def test_no_bias_for_one_distribution(self):
+        found = [
+            kernel_distance(normal(20, 4, seed=2 * i), normal(30, 4, seed=2 * i + 1)) for i in range(400)
+        ]
+        assert abs(torch.tensor(found).mean()) < 4 * torch.tensor(found).std() / 400**0.5
+
+    def test_blocks_and_order_make_no_difference(self, monkeypatch):
+        x, y = normal(50, 8), normal(40, 8, seed=1)
+        whole = kernel_distance(x, y)
+        monkeypatch.setattr(module, "BLOCK", 7)
+        assert kernel_distance(x.flip(0), y.roll(3, 0)) == pytest.approx(whole, rel=1e-9)
+
+    def test_too_few(self):
+        with pytest.raises(ValueError, match="at least 2 vectors of each set, got 1 and 5"):
+            kernel_distance(normal(1, 4), normal(5, 4))
