@@ -1,4 +1,4 @@
-"""Autoencoders, classifiers, and networks under study cut at a layer."""
+"""Autoencoders, classifiers, and networks under study, split at a layer."""
 
 from invariances.models.autoencoder import Autoencoder
 from invariances.models.classifier import Classifier, DigitClassifier

@@ -1,4 +1,4 @@
-"""The autoencoder that turns images into codes and back (the first stage)."""
+"""The autoencoder between images and codes (the first stage)."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.flows.layers.actnorm import register_actnorms, restored_on_failure
 from invariances.flows.released import load_released
 from invariances.models.blocks import Norm, block, grid_size, initialize, n_channels
@@ -19,8 +20,15 @@ from invariances.utils.arguments import require_at_least
 class Encoder(nn.Module):
     """Images (B, in_channels, in_size, in_size) to vectors (B, out_channels, 1, 1).
 
-    `n_down` blocks halve the grid: 4×4 convolution, normalisation, LeakyReLU; one convolution spans what is
-    left. Arguments as in `Autoencoder`.
+    `n_down` blocks halve the grid: 4×4 convolution of stride 2, normalisation, LeakyReLU 0.2. A last convolution
+    covers the remaining grid. Images are in [-1, 1], the vectors take any real values.
+
+    Args:
+        out_channels: channels of the vectors.
+        in_channels, in_size, n_down, norm, width: see `Autoencoder`.
+
+    >>> Encoder(3, in_size=16, n_down=2, out_channels=5, norm="bn", width=8)(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 5, 1, 1])
     """
 
     def __init__(
@@ -33,7 +41,7 @@ class Encoder(nn.Module):
         self.head = nn.Conv2d(channels[-1], out_channels, grid)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any real values."""
+        """Encode images in [-1, 1]."""
         with restored_on_failure(self):
             return self.head(self.blocks(x))
 
@@ -41,7 +49,14 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Codes (B, z_dim, 1, 1) to images (B, out_channels, out_size, out_size) in [-1, 1].
 
-    Mirrors `Encoder`; tanh at the end.
+    Mirrors `Encoder` with transposed convolutions; ends in tanh.
+
+    Args:
+        out_channels, out_size: channels and side of the images.
+        n_down, z_dim, norm, width: see `Autoencoder`.
+
+    >>> Decoder(3, out_size=16, n_down=2, z_dim=5, norm="bn", width=8)(torch.randn(2, 5, 1, 1)).shape
+    torch.Size([2, 3, 16, 16])
     """
 
     def __init__(
@@ -55,7 +70,7 @@ class Decoder(nn.Module):
         self.image = nn.ConvTranspose2d(channels[-1], out_channels, 4, stride=2, padding=1, bias=False)
 
     def forward(self, code: Tensor) -> Tensor:
-        """Images in [-1, 1]."""
+        """Decode codes, any real values."""
         with restored_on_failure(self):
             return torch.tanh(self.image(self.blocks(self.head(code))))
 
@@ -63,7 +78,7 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Variational autoencoder of images: x -> N(mean, σ²) over codes z̄ -> x̂ (CVPR 2020 and ECCV 2020).
 
-    Scale s has width · min(2^s, 16) channels. Convolution weights start as N(0, 0.02).
+    Scale s has width · min(2^s, 16) channels. The weights of convolutions are initialised from N(0, 0.02).
 
     Args:
         in_channels, in_size: images are (B, in_channels, in_size, in_size) in [-1, 1].
@@ -74,8 +89,11 @@ class Autoencoder(nn.Module):
         width: channels at the finest scale.
 
     Raises:
-        ValueError: in_size does not fit n_down; images or codes of another size or number of channels.
+        InvalidInput: in_size is no multiple of 2^n_down; images or codes of another size or number of channels.
         TypeError: images that are not floating point.
+
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network; Rombach, Esser and
+    Ommer 2020, Making sense of CNNs.
 
     Example:
         >>> autoencoder = Autoencoder(in_channels=1, in_size=32, n_down=4, z_dim=64, norm="bn")
@@ -107,32 +125,32 @@ class Autoencoder(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """Weight of the decoder's last convolution, where gradients of loss terms are compared."""
+        """Weight of the decoder's last convolution, for which `AutoencoderLoss` compares gradients."""
         return self.decoder.image.weight
 
     def encode(self, x: Float[Tensor, "batch channels height width"]) -> DiagonalGaussian:
-        """The distribution over codes of images in [-1, 1]."""
+        """Encode images in [-1, 1] to a distribution over codes (B, z_dim, 1, 1)."""
         check_images(x, self.in_channels, self.in_size)
         mean, logvar = self.encoder(x).chunk(2, dim=1)
         return DiagonalGaussian(mean, logvar, self.deterministic)
 
     def decode(self, code: Float[Tensor, "batch z_dim 1 1"]) -> Float[Tensor, "batch channels height width"]:
-        """Images in [-1, 1] of codes."""
+        """Decode codes, any real values, to images in [-1, 1]."""
         if tuple(code.shape[1:]) != (self.z_dim, 1, 1):
-            raise ValueError(f"codes have shape {tuple(code.shape)}; expected (B, {self.z_dim}, 1, 1)")
+            raise InvalidInput(f"codes have shape {tuple(code.shape)}; expected (B, {self.z_dim}, 1, 1)")
         return self.decoder(code)
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> tuple[Float[Tensor, "batch channels height width"], DiagonalGaussian]:
-        """The image of one sampled code, and the distribution it was drawn from."""
+        """Encode images in [-1, 1], decode one sampled code of each; returns the images and the distributions."""
         posterior = self.encode(x)
         return self.decode(posterior.sample()), posterior
 
     def load_released(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Take the weights of a released autoencoder.
+        """Load the weights of a released autoencoder, strictly.
 
         Raises:
-            ValueError: lists the names and shapes that do not fit.
+            InvalidInput: names are missing, unknown or of another shape.
         """
         load_released(self, state_dict, released_names(len(self.decoder.blocks)))

@@ -1,4 +1,4 @@
-"""Blocks that the autoencoders and classifiers share."""
+"""Building blocks of autoencoders and classifiers."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from invariances.errors import InvalidInput
 from invariances.flows.layers.actnorm import ActNormLayer
 
 Norm = Literal["an", "bn", "none"]
@@ -27,22 +28,20 @@ def n_channels(scale: int, width: int) -> int:
 
 
 def grid_size(in_size: int, n_down: int) -> int:
-    """Positions a side that are left of `in_size` pixels after `n_down` halvings.
+    """Side of the grid after `n_down` halvings of `in_size` pixels.
 
     Raises:
-        ValueError: n_down is below 1, or in_size is no multiple of 2^n_down.
+        InvalidInput: n_down is below 1, or in_size is no multiple of 2^n_down.
 
     >>> grid_size(32, n_down=4)
     2
     """
     if n_down < 1:
-        raise ValueError(f"n_down is {n_down}; expected 1 or more")
+        raise InvalidInput(f"n_down is {n_down}; expected 1 or more")
     step = 2**n_down
     if in_size < step or in_size % step:
         nearest = step * max(1, (in_size + step // 2) // step)
-        raise ValueError(
-            f"in_size is {in_size}, which {n_down} halvings (n_down) do not fit; nearest: {nearest}"
-        )
+        raise InvalidInput(f"in_size is {in_size}; expected a multiple of {step} (2^n_down), nearest: {nearest}")
     return in_size // step
 
 
@@ -51,10 +50,20 @@ def block(
 ) -> nn.Sequential:
     """A 4×4 stride-2 convolution without bias, normalisation and LeakyReLU 0.2.
 
-    `convolution` is `nn.Conv2d`, which halves the grid, or `nn.ConvTranspose2d`, which doubles it.
+    Args:
+        convolution: `nn.Conv2d`, which halves the grid, or `nn.ConvTranspose2d`, which doubles it.
+        in_channels, out_channels: channels before and after it.
+        norm: "an" (ActNorm), "bn" (BatchNorm) or "none".
+
+    Raises:
+        InvalidInput: norm has another value.
+
+    >>> import torch
+    >>> block(nn.Conv2d, 3, 8, norm="bn")(torch.rand(2, 3, 16, 16)).shape
+    torch.Size([2, 8, 8, 8])
     """
     if norm not in NORMS:
-        raise ValueError(f"norm is {norm!r}; expected one of {', '.join(NORMS)}")
+        raise InvalidInput(f"norm is {norm!r}; expected one of {', '.join(NORMS)}")
     layers = {
         "conv": convolution(in_channels, out_channels, 4, stride=2, padding=1, bias=False),
         "norm": NORMS[norm](out_channels),
@@ -64,6 +73,6 @@ def block(
 
 
 def initialize(module: nn.Module) -> None:
-    """Weights of convolutions start as N(0, 0.02); for `nn.Module.apply`."""
+    """Initialise the weight of a convolution from N(0, 0.02); for `nn.Module.apply`."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)

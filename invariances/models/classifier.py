@@ -1,4 +1,4 @@
-"""Classifiers: the one of the published experiments, and a small one for digits."""
+"""Classifiers: that of the published experiments, and a small one for digits."""
 
 from collections.abc import Mapping
 
@@ -26,8 +26,10 @@ class Classifier(nn.Module):
         width: channels at the finest scale.
 
     Raises:
-        ValueError: in_size does not fit n_down; images of another size or number of channels.
+        InvalidInput: in_size is no multiple of 2^n_down; images of another size or number of channels.
         TypeError: images that are not floating point.
+
+    Source: Esser, Rombach and Ommer 2020, A disentangling invertible interpretation network (released code).
 
     Example:
         >>> import torch
@@ -57,28 +59,28 @@ class Classifier(nn.Module):
         register_actnorms(self)
 
     def encode(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch z_dim 1 1"]:
-        """The representation, any real values."""
+        """Encode images in [-1, 1] to representations, any real values."""
         check_images(x, self.in_channels, self.in_size)
         return self.encoder(x)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of the classes."""
+        """Compute the logits of images in [-1, 1]."""
         return self.classifier(self.encode(x).flatten(1))
 
     def load_released(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Take the weights of a released classifier.
+        """Load the weights of a released classifier, strictly.
 
         Raises:
-            ValueError: lists the names and shapes that do not fit.
+            InvalidInput: names are missing, unknown or of another shape.
         """
         load_released(self, state_dict, released_names())
 
 
 class DigitClassifier(nn.Module):
-    """A small convolutional network for 32-pixel digits, with layers at several depths to look into.
+    """A small convolutional network for 32-pixel digits, with layers at several depths to study.
 
-    `conv1`, `conv2`, `conv3` (stride 2, BatchNorm, ReLU; 16², 8², 4² positions with 1, 2, 4 times `width`
-    channels), `penultimate` (64 channels) and `logits` are its children and can be cut by name.
+    Its layers are `conv1`, `conv2`, `conv3` (stride 2, BatchNorm, ReLU; 16², 8², 4² positions with 1, 2, 4 times
+    `width` channels), `penultimate` (64 channels) and `logits`.
 
     Args:
         in_channels: images are (B, in_channels, 32, 32) in [-1, 1].
@@ -86,7 +88,7 @@ class DigitClassifier(nn.Module):
         width: channels of the first layer.
 
     Raises:
-        ValueError: images of another size or number of channels.
+        InvalidInput: images of another size or number of channels.
         TypeError: images that are not floating point.
 
     Example:
@@ -108,7 +110,7 @@ class DigitClassifier(nn.Module):
         self.logits = nn.Linear(64, n_classes)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Logits of the classes."""
+        """Compute the logits of images in [-1, 1]."""
         check_images(x, self.in_channels, self.in_size)
         return self.logits(self.penultimate(self.conv3(self.conv2(self.conv1(x)))))
 

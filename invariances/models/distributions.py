@@ -1,10 +1,12 @@
-"""The distribution over codes that an autoencoder's encoder gives."""
+"""The distribution over codes that an encoder predicts."""
 
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from invariances.errors import InvalidInput
 
 LOGVAR_RANGE = (-30.0, 10.0)  # keeps variances and their reciprocals finite in float32
 
@@ -15,10 +17,10 @@ class DiagonalGaussian:
     Args:
         mean: (B, C, 1, 1), any real values.
         logvar: logarithm of the variances, shaped as the mean; clamped to [-30, 10].
-        deterministic: no noise: every sample is the mean; `kl` and `nll` are 0, as a point has no density.
+        deterministic: every sample is the mean; `kl` and `nll` are 0, since a point mass has no density.
 
     Raises:
-        ValueError: mean and logvar differ in shape.
+        InvalidInput: mean and logvar differ in shape.
 
     Example:
         >>> posterior = DiagonalGaussian(torch.zeros(2, 64, 1, 1), torch.zeros(2, 64, 1, 1))
@@ -35,12 +37,12 @@ class DiagonalGaussian:
         deterministic: bool = False,
     ) -> None:
         if mean.shape != logvar.shape:
-            raise ValueError(f"mean has shape {tuple(mean.shape)}, but logvar {tuple(logvar.shape)}")
+            raise InvalidInput(f"logvar has shape {tuple(logvar.shape)}; expected that of mean, {tuple(mean.shape)}")
         self.mean, self.logvar = mean, logvar.clamp(*LOGVAR_RANGE)
         self.deterministic = deterministic
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "batch *code"]:
-        """A draw, mean + exp(logvar/2) ε with ε ~ N(0, 1), differentiable in mean and logvar."""
+        """Sample mean + exp(logvar/2) ε with ε ~ N(0, 1), differentiable in mean and logvar."""
         if self.deterministic:
             return self.mean
         noise = torch.randn(
@@ -49,21 +51,21 @@ class DiagonalGaussian:
         return self.mean + (self.logvar / 2).exp() * noise
 
     def mode(self) -> Float[Tensor, "batch *code"]:
-        """The most likely value, which is the mean."""
+        """The mode, which is the mean."""
         return self.mean
 
     def kl(self) -> Float[Tensor, " batch"]:
-        """Divergence from N(0, 1) of each example, ½ Σ (mean² + σ² − 1 − log σ²), in nats."""
+        """KL divergence from N(0, 1) of each example, ½ Σ (mean² + σ² − 1 − log σ²), in nats."""
         return self._total(self.mean.square() + self.logvar.exp() - 1 - self.logvar)
 
     def nll(self, x: Float[Tensor, "batch *code"]) -> Float[Tensor, " batch"]:
         """Negative log-density of each example, ½ Σ (log 2π + log σ² + (x − mean)²/σ²), in nats.
 
         Raises:
-            ValueError: x is not shaped as the mean.
+            InvalidInput: x has another shape than the mean.
         """
         if x.shape != self.mean.shape:
-            raise ValueError(f"x has shape {tuple(x.shape)}; the distribution's is {tuple(self.mean.shape)}")
+            raise InvalidInput(f"x has shape {tuple(x.shape)}; expected that of mean, {tuple(self.mean.shape)}")
         return self._total(
             math.log(2 * math.pi) + self.logvar + (x - self.mean).square() * (-self.logvar).exp()
         )

@@ -1,7 +1,6 @@
-"""A network under study, cut in two at a layer."""
+"""A network under study, split in two at a layer."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,15 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.models.checks import check_images
-from invariances.models.layers import Layer, Trace, WithEnds, cuttable, find, on_output, shape_of, trace
+from invariances.models.layers import (
+    EndpointWrapper,
+    Layer,
+    Trace,
+    output_of,
+    output_replaced,
+    shape_of,
+    splittable_layers,
+    trace,
+)
 from invariances.models.pretrained import LoadedNetwork, load_network
+from invariances.utils.memory import is_out_of_memory
 
-ROUNDING = 100  # in units of the last place of the largest output
+ROUNDING = 100  # tolerated rounding errors, in machine epsilons of the largest output
 
 
 class _Captured(Exception):
-    """Ends a forward pass once the layer has been computed."""
+    """Ends a forward pass once the layer's output is known."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -25,35 +35,37 @@ class _Captured(Exception):
 
 
 class Greybox(nn.Module):
-    """A network f = Ψ∘Φ cut at a layer: `encode` is Φ, `decode` is Ψ (ECCV 2020, section 3).
+    """A network f = Ψ∘Φ split at a layer: `encode` is Φ, `decode` is Ψ (ECCV 2020, section 3).
 
-    The network is run as it stands, plain function calls such as flattening included; only the layer's output
-    is taken out or put in. `encode` ends there. `decode` runs what comes before on one blank image, or on as
-    many as there are representations if the network asks its input for their number.
+    The network's own forward pass is run, including function calls such as flattening; only the layer's output is
+    read or replaced. `encode` ends there. `decode` runs the preceding layers on one blank image, or on as many as
+    there are representations if the network uses the batch size of its input.
 
-    The network is frozen: its parameters' `requires_grad` is set to False, and it stays in eval mode whatever
-    its owner does. Gradients flow through `encode` and `decode` to their inputs.
+    The network is frozen: its parameters' `requires_grad` is set to False, and it stays in eval mode also when
+    its owner calls `train()`. Gradients flow through `encode` and `decode` to their inputs.
 
     Args:
         model: an `nn.Module`, "torchvision:alexnet", "timm:resnet18", or the import path of a module, or of a
-            class or function that gives one when called without arguments.
-        layer: name of a submodule, or `input` (the preprocessed image), or `softmax` (of the output, which
-            makes f(x) probabilities).
-        weights: name of pretrained weights for torchvision and timm models; random weights unless given.
-        preprocess: maps images in [-1, 1] to the network's input. Models of torchvision and timm have their
-            own, see `Preprocess`; others get the images as they are.
-        in_size, in_channels: of images to try the network with; unless given, the model's attributes of these
-            names, or what torchvision or timm state, or 224 and 3.
+            class or function that returns one when called without arguments.
+        layer: name of a submodule, or `input` (the preprocessed image), or `softmax` (of the output; f(x) are
+            probabilities then).
+        weights: name of pretrained weights for torchvision and timm models; by default the weights are random.
+        preprocess: maps images in [-1, 1] to the network's input. By default that of torchvision and timm models,
+            see `Preprocess`; none for others.
+        in_size, in_channels: side and channels of the images with which the network is traced; by default the
+            model's attributes of these names, or those of torchvision or timm, or 224 and 3.
 
     Attributes:
         layer: the layer's name.
         shape: (C, H, W) of the representation.
-        depth: how many layers at which the network can be cut lie before this one.
+        depth: number of layers before this one at which the network could be split.
 
     Raises:
-        ValueError: no such model, weights or layer; a layer through which not everything passes.
+        InvalidInput: no such model, weights or layer; a layer that does not determine the output.
         TypeError: images that are not floating point.
         UserError: weights that cannot be downloaded or read.
+
+    Source: Rombach, Esser and Ommer 2020, Making sense of CNNs, section 3.
 
     Example:
         >>> from invariances.models import DigitClassifier
@@ -74,17 +86,17 @@ class Greybox(nn.Module):
         in_size: int | None = None,
         in_channels: int | None = None,
     ) -> None:
-        found = _load(model, weights, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
+        loaded = _load(model, weights, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
         super().__init__()
-        self.layer, self.in_size, self.in_channels = layer, found.in_size, found.in_channels
-        self.network, self.preprocess = WithEnds(found.network, softmax=layer == "softmax"), found.preprocess
+        self.layer, self.in_size, self.in_channels = layer, loaded.in_size, loaded.in_channels
+        self.network, self.preprocess = EndpointWrapper(loaded.network, layer == "softmax"), loaded.preprocess
         self.requires_grad_(False).eval()
-        traced = _trace(self.network, found)
-        output = find(self.network, layer, traced)
+        traced = _trace(self.network, loaded)
+        output = output_of(self.network, layer, traced)
         self.shape, self._rank = shape_of(output), output.ndim
-        self.depth = list(cuttable(self.network, traced)).index(layer)
-        self._input_shape = traced.source.shape[1:]
-        self._choose_stand_in(found.probe())
+        self.depth = list(splittable_layers(self.network, traced)).index(layer)
+        self._input_shape = traced.input.shape[1:]
+        self._check_exactness(loaded.probe())
 
     @staticmethod
     def layers(
@@ -93,46 +105,61 @@ class Greybox(nn.Module):
         in_size: int | None = None,
         in_channels: int | None = None,
     ) -> list[Layer]:
-        """The layers at which a network can be cut, from input to output, found in one forward pass."""
-        found = _load(model, None, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
-        network = WithEnds(found.network, softmax=True)
-        return list(cuttable(network, _trace(network, found)).values())
+        """The layers at which a network can be split, from input to output, found in one forward pass.
+
+        Args:
+            model, preprocess, in_size, in_channels: see the class.
+
+        Raises:
+            InvalidInput: no such model, or it does not take images of this shape.
+        """
+        loaded = _load(model, None, preprocess=preprocess, in_size=in_size, in_channels=in_channels)
+        network = EndpointWrapper(loaded.network, softmax=True)
+        return list(splittable_layers(network, _trace(network, loaded)).values())
 
     def train(self, mode: bool = True) -> "Greybox":
-        """Stays in eval mode."""
+        """Stay in eval mode."""
         return super().train(False)
 
     def extra_repr(self) -> str:
-        """The cut, for `print`."""
+        """The layer and the shape of the representation."""
         return f"layer={self.layer!r}, shape={self.shape}"
 
     def encode(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch z_channels z_height z_width"]:
-        """The representation z = Φ(x) of images in [-1, 1]; (B, C, 1, 1) where the layer gives vectors."""
+        """Compute the representation z = Φ(x) of images in [-1, 1]; (B, C, 1, 1) if the layer returns vectors.
+
+        Raises:
+            InvalidInput: images of a size for which the representation has another shape.
+        """
         z = self._capture(self._prepare(x))
         if shape_of(z) != self.shape:
-            raise ValueError(
-                f"images of shape {tuple(x.shape)} give a representation of shape {shape_of(z)} in place of "
-                f"{self.shape}; expected images of {self.in_size} pixels"
+            raise InvalidInput(
+                f"images of shape {tuple(x.shape)} have a representation of shape {shape_of(z)}; expected "
+                f"{self.shape}, use images of {self.in_size} pixels"
             )
         return z.reshape(-1, *self.shape)
 
     def decode(self, z: Float[Tensor, "batch z_channels z_height z_width"]) -> Tensor:
-        """What the network makes of a representation, Ψ(z): as `forward` of images that have it."""
+        """Compute the network's output for representations, Ψ(z), shaped as that of `forward`.
+
+        Raises:
+            InvalidInput: representations of another shape.
+        """
         if tuple(z.shape[1:]) != self.shape:
-            raise ValueError(f"representations have shape {tuple(z.shape)}; expected {('B', *self.shape)}")
-        own = z.reshape(z.shape[: self._rank]).clone()  # the next layer may work in place
-        stand_in = z.new_zeros(1 if self._one_image else len(z), *self._input_shape)
-        with on_output(self._module, lambda output: own):
-            return self._run(stand_in)
+            raise InvalidInput(f"representations have shape {tuple(z.shape)}; expected {('B', *self.shape)}")
+        output = z.reshape(z.shape[: self._rank]).clone()  # the next layer may work in place
+        blank = z.new_zeros(1 if self._one_blank else len(z), *self._input_shape)
+        with output_replaced(self._module, lambda _: output):
+            return self._run(blank)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Tensor:
-        """The network's output f(x) for images in [-1, 1]."""
+        """Compute the network's output f(x) for images in [-1, 1]."""
         return self._run(self._prepare(x))
 
     def exact(self, x: Float[Tensor, "batch channels height width"]) -> float:
-        """The largest |decode(encode(x)) − f(x)|, which is rounding or nothing."""
+        """The largest |decode(encode(x)) − f(x)|: 0 up to rounding errors."""
         return self._error(x, self(x))
 
     @property
@@ -140,7 +167,7 @@ class Greybox(nn.Module):
         return self.network.layers()[self.layer]
 
     def _run(self, images: Tensor) -> Tensor:
-        return self.network.eval()(images)  # whoever gave the network may have called its `train()` since
+        return self.network.eval()(images)  # other owners of the network may have called its `train()`
 
     def _prepare(self, x: Tensor) -> Tensor:
         check_images(x, self.in_channels)
@@ -148,34 +175,41 @@ class Greybox(nn.Module):
 
     def _capture(self, images: Tensor) -> Tensor:
         def capture(output: Tensor) -> Tensor:
-            raise _Captured(output.clone())  # the layer may have given its own input
+            raise _Captured(output.clone())  # the output may be the layer's input
 
         try:
-            with on_output(self._module, capture):
+            with output_replaced(self._module, capture):
                 self._run(images)
         except _Captured as captured:
             return captured.output
-        raise ValueError(f"layer {self.layer!r} was not called for images of shape {tuple(images.shape)}")
+        raise InvalidInput(f"layer {self.layer!r} was not called for images of shape {tuple(images.shape)}")
 
     @torch.no_grad()
-    def _error(self, x: Tensor, whole: Tensor) -> float:
-        return (self.decode(self.encode(x)) - whole).abs().max().item()
+    def _error(self, x: Tensor, output: Tensor) -> float:
+        return (self.decode(self.encode(x)) - output).abs().max().item()
 
-    def _choose_stand_in(self, probe: Tensor) -> None:
-        """One image costs least, but a network may use the number of images that it was given."""
-        whole = self(probe)
-        tolerance = ROUNDING * torch.finfo(probe.dtype).eps * max(1.0, whole.abs().max().item())
-        self._one_image = True
-        with suppress(RuntimeError, TypeError, ValueError, AssertionError):
-            if self._error(probe, whole) <= tolerance:
-                return
-        self._one_image = False
-        error = self._error(probe, whole)
+    def _check_exactness(self, probe: Tensor) -> None:
+        """Choose the number of blank images for `decode`, and check that decode(encode(x)) equals f(x)."""
+        output = self(probe)
+        tolerance = ROUNDING * torch.finfo(probe.dtype).eps * max(1.0, output.abs().max().item())
+        self._one_blank = True  # the cheapest choice
+        if self._is_exact_with_one_blank(probe, output, tolerance):
+            return
+        self._one_blank = False
+        error = self._error(probe, output)
         if not error <= tolerance:
-            raise ValueError(
+            raise InvalidInput(
                 f"layer {self.layer!r} does not determine the output: decode(encode(x)) and f(x) differ by "
                 f"{error:.1e}; does the network draw random numbers?"
             )
+
+    def _is_exact_with_one_blank(self, probe: Tensor, output: Tensor, tolerance: float) -> bool:
+        try:
+            return self._error(probe, output) <= tolerance
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            return False  # the network uses its input's batch size
 
 
 def _load(model: nn.Module | str, weights: str | None, **given: Any) -> LoadedNetwork:
@@ -184,12 +218,14 @@ def _load(model: nn.Module | str, weights: str | None, **given: Any) -> LoadedNe
     )
 
 
-def _trace(network: WithEnds, found: LoadedNetwork) -> Trace:
-    probe = found.probe()
+def _trace(network: EndpointWrapper, loaded: LoadedNetwork) -> Trace:
+    probe = loaded.probe()
     try:
-        return trace(network, found.preprocess(probe))
+        return trace(network, loaded.preprocess(probe))
     except RuntimeError as error:
-        raise ValueError(
+        if is_out_of_memory(error):
+            raise
+        raise InvalidInput(
             f"the network does not take images of shape {tuple(probe.shape)} ({str(error).splitlines()[0]}); "
             "give in_size and in_channels"
         ) from error

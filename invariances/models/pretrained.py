@@ -1,10 +1,9 @@
-"""Networks to study, by name, with the preprocessing that they were trained with."""
+"""Networks under study, loaded by name together with their preprocessing."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pickle import UnpicklingError
 
 import torch
@@ -13,22 +12,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
+from invariances.utils.memory import is_out_of_memory
+from invariances.utils.names import hint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-SIZES = {"alexnet": 227}  # as in the published experiments; torchvision itself suggests 224
+IN_SIZES = {"alexnet": 227}  # as in the published experiments; torchvision's default is 224
 
 
 class Preprocess(nn.Module):
-    """Images in [-1, 1] to what a classifier of photographs expects.
+    """Resize and normalise images in [-1, 1] for a classifier of photographs: ((x + 1)/2 − mean)/std.
 
-    Images of any size are resized to size × size, whatever their proportions (bilinear, half-pixel grid, no
-    antialiasing); (x + 1)/2 takes them to [0, 1]; mean and spread of the training set normalise them.
+    Images of any size and aspect ratio are resized to size × size (bilinear, `align_corners=False`, no
+    antialiasing).
 
     Args:
-        size: side of the result in pixels.
-        mean, std: of the training set in [0, 1], one number a channel; ImageNet's unless given.
+        size: side of the output in pixels.
+        mean, std: of the training set in [0, 1], one value per channel; by default ImageNet's.
 
     Example:
         >>> grey = torch.zeros(1, 3, 128, 128)
@@ -48,25 +49,28 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def extra_repr(self) -> str:
-        """The size, for `print`."""
+        """The size of the output."""
         return f"size={self.size}"
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels size size"]:
-        """(B, C, H, W) in [-1, 1] -> (B, C, size, size), normalised."""
+        """Preprocess images (B, C, H, W) in [-1, 1] to (B, C, size, size), normalised."""
         x = functional.interpolate(x, (self.size, self.size), mode="bilinear", align_corners=False)
         return ((x + 1) / 2 - self.mean.to(x)) / self.std.to(x)
 
 
 @dataclass
 class LoadedNetwork:
-    """A network under study.
+    """A network under study, its preprocessing, and the images it takes.
 
     Attributes:
         network: maps preprocessed images to its output.
-        in_size, in_channels: of images that suit it.
+        in_size, in_channels: side and channels of the images.
         preprocess: maps images in [-1, 1] to the network's input.
+
+    >>> LoadedNetwork(nn.Flatten(), in_size=8).probe().shape
+    torch.Size([2, 3, 8, 8])
     """
 
     network: nn.Module
@@ -75,31 +79,36 @@ class LoadedNetwork:
     preprocess: Callable[[Tensor], Tensor] = field(default_factory=nn.Identity)
 
     def probe(self) -> Float[Tensor, "2 channels size size"]:
-        """Two random images in [-1, 1], always the same, where the network's weights are."""
+        """Two random images in [-1, 1] from a fixed seed, with the dtype and device of the network's weights."""
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(2, self.in_channels, self.in_size, self.in_size, generator=generator) * 2 - 1
         return images.to(next(self.network.parameters(), images))
 
 
 def load_network(model: nn.Module | str, weights: str | None = None) -> LoadedNetwork:
-    """The network that `model` names: a module, "torchvision:NAME", "timm:NAME" or a dotted import path.
+    """Load a network under study: a module, "torchvision:NAME", "timm:NAME" or a dotted import path.
 
     Args:
-        model: a dotted path leads to a module, or to a class or function that is called without arguments.
-            Modules get images as they are, in [-1, 1], of the size in their attributes `in_size` and
-            `in_channels`, or 224 and 3.
-        weights: name of pretrained weights (torchvision: IMAGENET1K_V1 …; timm: the tag), or DEFAULT.
+        model: a dotted path names a module, or a class or function that is called without arguments. Modules take
+            images in [-1, 1] without preprocessing, of the size and channels in their attributes `in_size` and
+            `in_channels`, by default 224 and 3.
+        weights: name of pretrained weights (torchvision: IMAGENET1K_V1 …; timm: the tag), or DEFAULT; by default
+            the weights are random.
 
     Raises:
-        ValueError: a model or weights that do not exist.
+        InvalidInput: a model or weights that do not exist.
         ModuleNotFoundError: timm is not installed.
         UserError: weights that cannot be downloaded or read.
+
+    >>> loaded = load_network("invariances.models.DigitClassifier")
+    >>> type(loaded.network).__name__, loaded.in_size, loaded.in_channels
+    ('DigitClassifier', 32, 3)
     """
     source, _, name = model.partition(":") if isinstance(model, str) else ("", "", "")
     if source in LIBRARIES:
         return LIBRARIES[source](name, weights)
     if weights is not None:
-        raise ValueError(f"weights {weights!r}: only torchvision: and timm: models have weights by name")
+        raise InvalidInput(f"weights {weights!r}: only torchvision: and timm: models have weights by name")
     network = model if isinstance(model, nn.Module) else _imported(model)
     return LoadedNetwork(network, getattr(network, "in_size", 224), getattr(network, "in_channels", 3))
 
@@ -110,11 +119,11 @@ def _torchvision(name: str, weights: str | None) -> LoadedNetwork:
     if weights is not None:
         _check_known(weights, choices.__members__, f"weights of {name}")
     entry = choices[weights or "DEFAULT"]
-    place = f"download {entry.url} and put it into {torch.hub.get_dir()}/checkpoints"
-    with _naming_failures(f"weights {entry.name} of torchvision:{name}", place):
+    remedy = f"download {entry.url} and put it into {torch.hub.get_dir()}/checkpoints"
+    with _explained(f"weights {entry.name} of torchvision:{name}", remedy):
         network = torchvision.models.get_model(name, weights=entry if weights else None)
-    trained = entry.transforms()  # classifiers state a crop size, which is the size they take
-    size = SIZES.get(name) or getattr(trained, "crop_size", [224])[0]
+    trained = entry.transforms()  # the crop size, where there is one, is the input size
+    size = IN_SIZES.get(name) or getattr(trained, "crop_size", [224])[0]
     mean, std = getattr(trained, "mean", IMAGENET_MEAN), getattr(trained, "std", IMAGENET_STD)
     return LoadedNetwork(network, size, preprocess=Preprocess(size, mean, std))
 
@@ -129,8 +138,8 @@ def _timm(name: str, weights: str | None) -> LoadedNetwork:
         tags = [full.removeprefix(f"{name}.") for full in timm.list_pretrained(f"{name}.*")]
         _check_known(weights, tags, f"weights of {name}")
         name = f"{name}.{weights}"
-    place = "they come from the Hugging Face hub; try again when it can be reached"
-    with _naming_failures(f"weights of timm:{name}", place):
+    remedy = "they come from the Hugging Face hub; try again when it can be reached"
+    with _explained(f"weights of timm:{name}", remedy):
         network = timm.create_model(name, pretrained=weights is not None)
     trained = timm.data.resolve_model_data_config(network)
     in_channels, size, _ = trained["input_size"]
@@ -143,25 +152,26 @@ def _imported(path: str) -> nn.Module:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         expected = "expected torchvision:NAME, timm:NAME or an import path such as my_module.MyNetwork"
-        raise ValueError(f"model {path!r} cannot be imported ({error}); {expected}") from error
+        raise InvalidInput(f"model {path!r} cannot be imported ({error}); {expected}") from error
     network = found if isinstance(found, nn.Module) else found()
     if not isinstance(network, nn.Module):
-        raise ValueError(f"model {path!r} gives a {type(network).__name__}; expected a torch.nn.Module")
+        raise InvalidInput(f"model {path!r} returned a {type(network).__name__}; expected a torch.nn.Module")
     return network
 
 
 def _check_known(name: str, known: Iterable[str], what: str) -> None:
     if name not in (known := list(known)):
-        near = get_close_matches(name, known) or known[:3]
-        raise ValueError(f"{what} {name!r} does not exist; nearest: {', '.join(near)}")
+        raise InvalidInput(f"{what} {name!r} does not exist{hint(name, known)}")
 
 
 @contextmanager
-def _naming_failures(what: str, remedy: str) -> Iterator[None]:
-    """Failed downloads, wrong hashes and damaged files as one line that says what to do."""
+def _explained(what: str, remedy: str) -> Iterator[None]:
+    """Turn failed downloads, wrong hashes and damaged files into a UserError; out of memory passes through."""
     try:
         yield
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{what}: {reason}; {remedy}") from error
 

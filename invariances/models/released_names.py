@@ -1,4 +1,4 @@
-"""The names of the released checkpoints for the weights of autoencoders and classifiers."""
+"""Names of the weights of autoencoders and classifiers in the released checkpoints."""
 
 PARTS = (
     (r"\.conv\.", ".sub_layers.0."),
@@ -11,9 +11,9 @@ PARTS = (
 
 
 def released_names(n_decoder_blocks: int = 0) -> tuple[tuple[str, str], ...]:
-    r"""Patterns in our names and their replacements, for `invariances.flows.released.load_released`.
+    r"""Regular expressions for our names and their replacements, for `invariances.flows.released.load_released`.
 
-    The decoder of the released checkpoints counts its blocks from the image, ours from the code.
+    The released checkpoints number the decoder's blocks from the image, we number them from the code.
 
     >>> released_names(n_decoder_blocks=3)[-1]
     ('^decoder\\.blocks\\.2\\.', 'decoder_layers.0.')

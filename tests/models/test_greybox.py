@@ -398,8 +398,8 @@ class Odd(nn.Module):
     [
         ("parts", "is a ModuleList that is never called itself, only its parts: 0, 1"),
         ("unused", "is never called"),
-        ("pairs", "gives a tuple; expected a tensor"),
-        ("tokens", r"gives a tensor of shape \(2, 4, 16\); expected \(B, C\) or \(B, C, H, W\)"),
+        ("pairs", "returns a tuple; expected a tensor"),
+        ("tokens", r"returns a tensor of shape \(2, 4, 16\); expected \(B, C\) or \(B, C, H, W\)"),
         ("aside", "is bypassed: a skip connection or another branch"),
     ],
 )
@@ -471,12 +471,37 @@ def test_networks_that_count_their_images_are_cut_as_well():
 
 
 def test_a_network_that_gives_no_tensor_is_refused(resnet):
-    with pytest.raises(ValueError, match="gives a OrderedDict; expected a tensor"):
+    with pytest.raises(ValueError, match="returns a OrderedDict; expected a tensor"):
         Greybox(
             torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None),
             "backbone",
             in_size=32,
         )
+
+
+class OutOfMemory(nn.Module):
+    """Runs out of memory in its n-th forward pass."""
+
+    def __init__(self, error, n):
+        super().__init__()
+        self.error, self.left, self.body = error, n, nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return self.body(x).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_out_of_memory_is_no_property_of_the_network(error, n):
+    with pytest.raises(type(error)) as caught:
+        Greybox(OutOfMemory(error, n), "body", in_size=8)
+    assert caught.value is error
 
 
 def test_images_that_the_network_does_not_take_are_named():
@@ -492,7 +517,7 @@ def test_representations_of_another_shape_are_refused():
 
 
 def test_images_of_another_size_are_refused_where_they_change_the_representation(resnet):
-    with pytest.raises(ValueError, match=r"\(64, 24, 24\) in place of \(64, 16, 16\); expected images of 64"):
+    with pytest.raises(ValueError, match=r"\(64, 24, 24\); expected \(64, 16, 16\), use images of 64"):
         Greybox(resnet, "layer1", in_size=64).encode(images(size=96))
 
 

@@ -41,14 +41,14 @@ def test_modules_state_their_size_and_are_not_preprocessed():
 @pytest.mark.parametrize(
     ("model", "weights", "message"),
     [
-        ("torchvision:resnet19", None, "torchvision model 'resnet19' does not exist; nearest: resnet18"),
+        ("torchvision:resnet19", None, "torchvision model 'resnet19' does not exist; did you mean resnet18"),
         ("torchvision:", None, "torchvision model '' does not exist"),
         ("torchvision:resnet18", "IMAGENET", "weights of resnet18 'IMAGENET' does not exist.*IMAGENET1K_V1"),
         ("torchvison:alexnet", None, "cannot be imported.*torchvision:NAME"),
         ("alexnet", None, "cannot be imported.*torchvision:NAME"),
         ("invariances.models.NoSuchClassifier", None, "cannot be imported"),
         ("no_such_package.Network", None, "cannot be imported.*no_such_package"),
-        ("os.getcwd", None, "gives a str; expected a torch.nn.Module"),
+        ("os.getcwd", None, "returned a str; expected a torch.nn.Module"),
         ("invariances.models.DigitClassifier", "DEFAULT", "only torchvision: and timm: models"),
     ],
 )
@@ -123,8 +123,8 @@ def test_timm_networks_come_with_their_data_config():
 @pytest.mark.parametrize(
     ("model", "weights", "message"),
     [
-        ("timm:test_resnett", None, "timm model 'test_resnett' does not exist; nearest: test_resnet"),
-        ("timm:test_resnet", "r161_in1k", "weights of test_resnet 'r161_in1k'.*nearest: r160_in1k"),
+        ("timm:test_resnett", None, "timm model 'test_resnett' does not exist; did you mean test_resnet"),
+        ("timm:test_resnet", "r161_in1k", "weights of test_resnet 'r161_in1k'.*did you mean r160_in1k"),
     ],
 )
 def test_mistakes_in_timm_names_are_named(model, weights, message):
