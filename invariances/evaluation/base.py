@@ -280,7 +280,8 @@ def evaluate(
         >>> results.metrics, written["step"], written["layer"]
         ({'one': 1.0}, 7, 'conv1')
     """
-    results, legend = Results({}, {}), {}
+    results = Results({}, {})
+    legend: dict[str, str] = {}
     for name in (progress := tqdm(evaluations, unit="evaluation", leave=False, disable=None)):
         progress.set_description(name)
         try:

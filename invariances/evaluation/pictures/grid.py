@@ -54,7 +54,7 @@ class Grid(Drawing[HasViews]):
         views = iterator.views(images, self.n_samples, generator)
         save_grid(folder / "grid.png", views)
         pixels = {label: to_uint8(view).cpu().numpy() for label, view in views}
-        np.savez_compressed(folder / "grid.npz", **pixels)
+        np.savez_compressed(folder / "grid.npz", **pixels)  # type: ignore[arg-type]  # no label is `allow_pickle`
         return {}
 
 

@@ -7,6 +7,7 @@ distance is a small difference of large traces.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from invariances.errors import InvalidInput
 
-Array = Tensor | np.ndarray
+Array: TypeAlias = Tensor | np.ndarray  # type: ignore[explicit-any]  # numpy spells "of any dtype" as Any
 TOLERANCE = 1e-4  # what a covariance may lack in symmetry or positivity, relative to its size
 
 

@@ -31,6 +31,7 @@ from invariances.utils.images import to_uint8
 log = logging.getLogger(__name__)
 
 Key: TypeAlias = dict[str, object]
+Arrays: TypeAlias = dict[str, np.ndarray]  # type: ignore[explicit-any]  # numpy spells "of any dtype" as Any
 REMEDY = "use another file name, or delete this file and run again"
 DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # errors of reading an .npz file
 
@@ -181,15 +182,15 @@ def _images(loader: Batches) -> Iterator[Tensor]:
 
 def _save(path: Path, key: Key, measured: FeatureSet) -> None:
     statistics = measured.statistics
-    arrays = {
-        "key": np.array(json.dumps(key)),
-        "n": np.array(statistics.n),
-        "mean": statistics.mean.numpy(),
-        "cov": statistics.cov.numpy(),
-        "features": measured.features.numpy(),
-    }
     with atomic_write(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(
+            file,
+            key=np.array(json.dumps(key)),
+            n=np.array(statistics.n),
+            mean=statistics.mean.numpy(),
+            cov=statistics.cov.numpy(),
+            features=measured.features.numpy(),
+        )
 
 
 def _load(path: Path, key: Key) -> FeatureSet:
@@ -203,7 +204,7 @@ def _load(path: Path, key: Key) -> FeatureSet:
         raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> Arrays:
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         raise ValueError("it is a single array; expected an archive of several, .npz")
@@ -230,7 +231,7 @@ def _check_key(path: Path, found: object, expected: Key) -> None:
         )
 
 
-def _check_arrays(arrays: dict[str, np.ndarray], key: Key) -> None:
+def _check_arrays(arrays: Arrays, key: Key) -> None:
     """Refuse arrays that do not fit the key."""
     n, n_features = key["count"], arrays["mean"].size
     shapes = {
