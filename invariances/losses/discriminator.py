@@ -1,4 +1,4 @@
-"""The discriminator that judges patches of an image."""
+"""A discriminator of image patches."""
 
 from itertools import pairwise
 
@@ -6,20 +6,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from invariances.errors import InvalidInput
+from invariances.utils.arguments import require_at_least
+
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN: one logit for every patch of the image, high where it looks real.
+    """PatchGAN discriminator: one logit per patch of the image, high for real patches.
 
     `num_layers` 4×4 convolutions of stride 2 and one of stride 1, with width · min(2^s, 8) channels at scale
-    s, batch normalisation (not after the first) and LeakyReLU 0.2; a last 4×4 convolution gives the logits.
-    Weights are drawn from N(0, 0.02), the scales of batch normalisation from N(1, 0.02); biases are 0.
+    s, batch normalisation (not after the first) and LeakyReLU 0.2; a last 4×4 convolution computes the logits.
+    Weights are initialised from N(0, 0.02), the scales of batch normalisation from N(1, 0.02); biases are 0.
     The state dict has the names of the released checkpoints (`main.0.weight` …).
 
     Args:
         in_channels: channels of the image.
-        num_layers: number of convolutions of stride 2; images need `min_size` = 3·2^num_layers pixels a side.
+        num_layers: number of convolutions of stride 2; images must have `min_size` = 3·2^num_layers pixels a side.
         width: channels after the first convolution.
-        spectral_norm: divide all weights by their largest singular value, in place of batch normalisation.
+        spectral_norm: divide all weights by their largest singular value, instead of batch normalisation.
+
+    Raises:
+        InvalidInput: num_layers is below 1; see also `forward`.
 
     Source: Isola et al. 2017, Image-to-image translation with conditional adversarial networks, section 3.2;
     Miyato et al. 2018, Spectral normalization for generative adversarial networks.
@@ -33,8 +39,7 @@ class PatchDiscriminator(nn.Module):
         self, in_channels: int, num_layers: int = 3, width: int = 64, spectral_norm: bool = False
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}, but a discriminator needs at least 1")
+        require_at_least(num_layers=(num_layers, 1))
         self.in_channels = in_channels
         self.min_size = 3 * 2**num_layers
         channels = [width * min(2**scale, 8) for scale in range(num_layers + 1)]
@@ -44,44 +49,44 @@ class PatchDiscriminator(nn.Module):
         layers.append(nn.Conv2d(channels[-1], 1, 4, padding=1))
         self.main = nn.Sequential(*layers).apply(_initialize)
         if spectral_norm:
-            self.main.apply(_normalise_spectrally)
+            self.main.apply(_normalize_spectrally)
 
     def forward(
         self, image: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 1 patch_rows patch_columns"]:
-        """Map images in [-1, 1] to one logit per patch.
+        """Map images in [-1, 1] to one logit per patch, any real values.
 
         Raises:
-            ValueError: the image has other channels than `in_channels`, or a side shorter than `min_size`.
+            InvalidInput: the image has other channels than `in_channels`, or a side shorter than `min_size`.
         """
         channels, height, width = image.shape[1:]
         if channels != self.in_channels:
-            raise ValueError(f"discriminator for {self.in_channels} channels got images with {channels}")
+            raise InvalidInput(f"discriminator: expected images with {self.in_channels} channels, got {channels}")
         if min(height, width) < self.min_size:
-            raise ValueError(
-                f"discriminator got images of {height}×{width} pixels, but its layers need at least "
-                f"{self.min_size} a side; use fewer layers or larger images"
+            raise InvalidInput(
+                f"discriminator: expected images of at least {self.min_size} pixels a side, got {height}×{width}; "
+                "use fewer layers or larger images"
             )
         return self.main(image)
 
 
 def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool) -> list[nn.Module]:
-    """Give convolution, normalisation if any, and activation."""
-    # batch normalisation would take a bias away again
+    """A 4×4 convolution, batch normalisation if chosen, and LeakyReLU 0.2."""
+    # batch normalisation would cancel a bias
     convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=not batch_norm)
     norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
     return [convolution, *norm, nn.LeakyReLU(0.2, inplace=True)]
 
 
 def _initialize(module: nn.Module) -> None:
-    """Draw weights from N(0, 0.02), batch normalisation's scales from N(1, 0.02); set biases to 0."""
+    """Initialise weights from N(0, 0.02), scales of batch normalisation from N(1, 0.02), biases with 0."""
     if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 0.0 if isinstance(module, nn.Conv2d) else 1.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
 
-def _normalise_spectrally(module: nn.Module) -> None:
-    """Divide a convolution's weight by its largest singular value, from here on."""
+def _normalize_spectrally(module: nn.Module) -> None:
+    """Divide a convolution's weight by its largest singular value in every forward pass."""
     if isinstance(module, nn.Conv2d):
         parametrizations.spectral_norm(module)

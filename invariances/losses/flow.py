@@ -1,10 +1,12 @@
-"""Losses of the flows: negative log-likelihoods, without their constants, as means over the batch."""
+"""Losses of the flows: negative log-likelihoods up to constants, as means over the batch."""
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from invariances.errors import InvalidInput
 
 Factor = Float[Tensor, "batch _channels *_grid"]
 LogDeterminant = Float[Tensor, " batch"]
@@ -15,8 +17,11 @@ def flow_nll(v: Factor, logdet: LogDeterminant) -> Scalar:
     """Negative log-likelihood of x under a flow v = t(x) with v ~ N(0, 1): mean of ½‖v‖² − log|det ∂v/∂x|.
 
     Args:
-        v: (B, C, …); squares are summed over everything but the batch.
-        logdet: (B,).
+        v: (B, C, …), any real values; squares are summed over all but the batch dimension.
+        logdet: log|det ∂v/∂x|, (B,).
+
+    Returns:
+        A scalar, in nats.
 
     Source: Esser, Rombach and Ommer 2020, CVPR eq. 4 and ECCV eq. 5, without the constant ½ C log 2π.
 
@@ -36,19 +41,23 @@ def factor_nll(
 ) -> Scalar:
     """Negative log-likelihood of pairs of examples that share factors.
 
-    The first example counts as in `flow_nll`. So does the second, but for the shared factors, which correlate
-    with those of the first: ½‖e₂ − ρ e₁‖² / (1 − ρ²) stands in place of ½‖e₂‖².
+    The loss of the first example is that of `flow_nll`. The second example's shared factors are conditioned on
+    those of the first: ½‖e₂ − ρ e₁‖² / (1 − ρ²) replaces ½‖e₂‖².
 
     Args:
-        factors1: K factors of the first examples, each (B, N_k, …).
+        factors1: K factors of the first examples, each (B, N_k, …), any real values.
         logdet1: log-determinants of the first examples, (B,).
-        factors2: as factors1, of the second examples.
-        logdet2: as logdet1, of the second examples.
-        factor: (B,) or one for all. k ≥ 0: the pair shares factor k; −k, k ≥ 1: it shares all factors but k.
-        rho: correlation of shared factors, in [0, 1).
+        factors2: factors of the second examples, of the same shapes.
+        logdet2: log-determinants of the second examples, (B,).
+        factor: integers (B,), or one for all pairs. k ≥ 0: the pair shares factor k; −k with k ≥ 1: it shares all
+            factors but k.
+        rho: correlation ρ of shared factors, in [0, 1).
+
+    Returns:
+        A scalar, in nats.
 
     Raises:
-        ValueError: factors of the two examples that differ in number or shape; `factor` not whole, beyond
+        InvalidInput: factors of the two examples that differ in number or shape; `factor` not integer, beyond
             ±(K − 1) or not (B,); rho outside [0, 1).
 
     Source: Esser, Rombach and Ommer 2020, CVPR eq. 10, without its constants.
@@ -74,11 +83,11 @@ def _shared(factor: Tensor | int, n_factors: int, like: Tensor) -> Tensor:
     """Which factors each pair shares, (B, K)."""
     factor = torch.as_tensor(factor, device=like.device)
     if factor.is_floating_point() or factor.shape not in ((), like.shape):
-        raise ValueError(
+        raise InvalidInput(
             f"factor is {factor.dtype} of shape {tuple(factor.shape)}; expected integers ({len(like)},)"
         )
     if (factor.abs() >= n_factors).any():
-        raise ValueError(
+        raise InvalidInput(
             f"factor holds {factor.min()} to {factor.max()}; expected {1 - n_factors} to {n_factors - 1}, "
             f"since there are {n_factors} factors"
         )
@@ -89,6 +98,6 @@ def _shared(factor: Tensor | int, n_factors: int, like: Tensor) -> Tensor:
 def _check(factors1: Sequence[Tensor], factors2: Sequence[Tensor], rho: float) -> None:
     shapes1, shapes2 = [tuple(e.shape) for e in factors1], [tuple(e.shape) for e in factors2]
     if shapes1 != shapes2:
-        raise ValueError(f"the factors of a pair must have the same shapes; got {shapes1} and {shapes2}")
+        raise InvalidInput(f"expected factors of the same shapes for both examples; got {shapes1} and {shapes2}")
     if not 0 <= rho < 1:
-        raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")
+        raise InvalidInput(f"rho is {rho}; expected a correlation of at least 0 and below 1")

@@ -227,5 +227,5 @@ def _trace(network: EndpointWrapper, loaded: LoadedNetwork) -> Trace:
             raise
         raise InvalidInput(
             f"the network does not take images of shape {tuple(probe.shape)} ({str(error).splitlines()[0]}); "
-            "give in_size and in_channels"
+            "set in_size and in_channels"
         ) from error

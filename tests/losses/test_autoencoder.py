@@ -224,7 +224,7 @@ def test_without_disc_start_there_is_no_discriminator():
     loss = AutoencoderLoss(perceptual_weight=0.0)
     assert loss.discriminator is None and [name for name, _ in loss.named_parameters()] == ["logvar"]
     assert not loss.adversarial(10**9)
-    with pytest.raises(ValueError, match="no discriminator: disc_start is null"):
+    with pytest.raises(ValueError, match="no discriminator, since disc_start is null"):
         loss.discriminator_loss(images().float(), images().float(), step=0)
 
 
@@ -271,7 +271,8 @@ def test_state_dict_round_trip():
 
 
 def test_shapes_must_agree(no_type_checks):
-    with pytest.raises(ValueError, match=r"image \(2, 3, 24, 24\) but reconstruction \(2, 1, 24, 24\)"):
+    message = r"reconstruction has shape \(2, 1, 24, 24\); expected that of image, \(2, 3, 24, 24\)"
+    with pytest.raises(ValueError, match=message):
         adversarial_loss().negative_elbo(images(), images(channels=1), Posterior(torch.zeros(2)))
 
 
@@ -281,5 +282,5 @@ def test_calibration_without_gradients_is_refused():
 
 
 def test_unknown_pixel_loss_is_refused(no_type_checks):
-    with pytest.raises(ValueError, match="pixel_loss is 'huber', but must be one of l1, l2"):
+    with pytest.raises(ValueError, match="pixel_loss is 'huber'; expected one of l1, l2"):
         AutoencoderLoss(perceptual_weight=0.0, pixel_loss="huber")

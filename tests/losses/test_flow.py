@@ -88,7 +88,7 @@ def test_factors_of_another_kind_or_shape_are_refused(factor):
 def test_pairs_of_unequal_factors_are_refused():
     a, b, logdet = torch.zeros(4, 2), torch.zeros(4, 1), torch.zeros(4)
     for first, second in (([a, b], [b, a]), ([a, b], [a])):
-        with pytest.raises(ValueError, match="must have the same shapes"):
+        with pytest.raises(ValueError, match="expected factors of the same shapes"):
             factor_nll(first, logdet, second, logdet, 0)
 
 

@@ -505,7 +505,7 @@ def test_out_of_memory_is_no_property_of_the_network(error, n):
 
 
 def test_images_that_the_network_does_not_take_are_named():
-    with pytest.raises(ValueError, match=r"shape \(2, 3, 224, 224\).*give in_size and in_channels"):
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 224, 224\).*set in_size and in_channels"):
         Greybox(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "1")
 
 
