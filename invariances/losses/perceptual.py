@@ -1,6 +1,5 @@
-"""Distances between images in the features of a network."""
+"""Perceptual distances: between images, in the features of a network."""
 
-import difflib
 import math
 import os
 import pickle
@@ -15,20 +14,22 @@ from torch.nn import functional as F
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import VGG16_Weights
 
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
+from invariances.utils.names import hint
 
 
 class LPIPS(nn.Module):
     """Learned perceptual distance: weighted squared differences of normalised VGG16 features.
 
-    torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on
-    first use and kept in torch's folder of checkpoints. One-channel images are repeated to three channels.
-    Images under 16 pixels a side would vanish in VGG's pooling: their pixels are repeated until they have 16.
-
-    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, eq. 1.
+    torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on first
+    use to torch's folder of checkpoints. One-channel images are repeated to three channels. Images below 16 pixels
+    a side, too small for VGG's pooling, are enlarged by an integer factor (nearest neighbour).
 
     Raises:
-        UserError: the backbone is neither there nor downloadable, or its file is damaged.
+        UserError: the backbone's file cannot be downloaded or is damaged.
+        InvalidInput: images that have neither 1 nor 3 channels.
+
+    Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, eq. 1.
     """
 
     min_size = 16
@@ -43,32 +44,35 @@ class LPIPS(nn.Module):
         image1: Float[Tensor, "batch channels height width"],
         image2: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, " batch"]:
-        """Distance ≥ 0 of each pair of images in [-1, 1]; 0 for equal images."""
+        """Distance ≥ 0 of each pair of images in [-1, 1], (B,); 0 for equal images."""
         return self.network(self._prepare(image1), self._prepare(image2)).flatten()
 
     def _prepare(self, image: Tensor) -> Tensor:
-        """Make three channels and at least `min_size` pixels a side."""
+        """Repeat channels to three and pixels to at least `min_size` a side."""
         channels, height, width = image.shape[1:]
         if channels not in (1, 3):
-            raise ValueError(f"LPIPS compares images of 1 or 3 channels, got {channels}")
+            raise InvalidInput(f"LPIPS: expected images of 1 or 3 channels, got {channels}")
         if min(height, width) < self.min_size:
             image = F.interpolate(image, scale_factor=math.ceil(self.min_size / min(height, width)))
         return image.expand(-1, 3, -1, -1)
 
 
 class FeatureDistance(nn.Module):
-    """Distance in the features of any network, for images that VGG was not made for.
+    """Perceptual distance in the features of any network, for images unlike those that VGG was trained on.
 
-    The sum over the layers of mean_space Σ_channels (φ(x) − φ(y))², where φ is a layer's output divided by
-    its norm over the channels: LPIPS without learned weights. Each layer gives a value in [0, 4].
+        d(x, y) = Σ_layers mean_positions Σ_channels (φ(x) − φ(y))²
+
+    where φ is a layer's output divided by its norm over the channels: LPIPS without learned weights. The term of
+    each layer is in [0, 4].
 
     Args:
         network: takes images (B, C, H, W) in [-1, 1].
-        layers: names of modules in it, as in `network.named_modules()`, that give tensors (B, C, …);
+        layers: names of modules in it, as in `network.named_modules()`, whose outputs are tensors (B, C, …);
             or one name.
 
     Raises:
-        ValueError: no layer is named, or one that the network does not have.
+        InvalidInput: no layer is named, or one that the network does not have or does not call, or whose output is no
+            such tensor.
 
     >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
     >>> image = torch.zeros(2, 1, 8, 8)
@@ -81,7 +85,7 @@ class FeatureDistance(nn.Module):
         self.network = network
         self.layers = [layers] if isinstance(layers, str) else list(layers)
         if not self.layers:
-            raise ValueError("layers is empty, but at least one layer must be named")
+            raise InvalidInput("layers is empty; expected the name of at least one layer")
         for name in self.layers:
             _check_layer(network, name)
 
@@ -90,30 +94,34 @@ class FeatureDistance(nn.Module):
         image1: Float[Tensor, "batch channels height width"],
         image2: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, " batch"]:
-        """Distance ≥ 0 of each pair of images; 0 for equal images."""
+        """Distance ≥ 0 of each pair of images, (B,); 0 for equal images."""
         pairs = zip(self._features(image1), self._features(image2), strict=True)
         return torch.stack([(a - b).square().sum(1).mean(1) for a, b in pairs]).sum(0)
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        """Run the network; normalise what the layers put out, each as (B, C, positions)."""
-        seen: dict[str, Tensor] = {}
+        """Run the network; the normalised output of each layer, (B, C, positions)."""
+        outputs: dict[str, Tensor] = {}
         with ExitStack() as hooks:
             for name in self.layers:
-                hooks.enter_context(self.network.get_submodule(name).register_forward_hook(_keep(seen, name)))
+                hooks.enter_context(self.network.get_submodule(name).register_forward_hook(_keep(outputs, name)))
             self.network(image)
-        if missing := [name for name in self.layers if name not in seen]:
-            raise ValueError(f"layers {missing} are never called by {type(self.network).__name__}")
-        return [_normalize(seen[name]) for name in self.layers]
+        if missing := [name for name in self.layers if name not in outputs]:
+            raise InvalidInput(f"layers {missing} are never called by {type(self.network).__name__}")
+        return [_normalize(outputs[name]) for name in self.layers]
 
 
 def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Module:
-    """Give the distance that a config or a user names: a module (image1, image2) -> (B,).
+    """The perceptual distance of a config's choice: a module (image1, image2) -> (B,).
 
     Args:
         choice: "lpips"; {"checkpoint": network, "layers": [names]} for `FeatureDistance`; or such a module.
 
     Raises:
-        ValueError: `choice` is none of these.
+        InvalidInput: `choice` is none of these.
+
+    >>> choice = {"checkpoint": nn.Sequential(nn.Conv2d(1, 8, 3)), "layers": ["0"]}
+    >>> perceptual_distance(choice)(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)).tolist()
+    [0.0, 0.0]
     """
     if isinstance(choice, nn.Module):
         return choice
@@ -121,9 +129,9 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
         return LPIPS()
     if isinstance(choice, Mapping) and set(choice) == {"checkpoint", "layers"}:
         if not isinstance(choice["checkpoint"], nn.Module):
-            raise ValueError(f"perceptual needs a loaded network as checkpoint, got {choice['checkpoint']!r}")
+            raise InvalidInput(f"perceptual: expected a loaded network as checkpoint, got {choice['checkpoint']!r}")
         return FeatureDistance(choice["checkpoint"], choice["layers"])
-    raise ValueError(f'perceptual is "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
+    raise InvalidInput(f'perceptual: expected "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
 
 
 def _check_backbone() -> None:
@@ -142,20 +150,19 @@ def _check_backbone() -> None:
 
 
 def _check_layer(network: nn.Module, name: str) -> None:
-    """Refuse a layer that the network does not have, naming the nearest."""
+    """Raise InvalidInput if the network has no layer of this name."""
     names = [known for known, _ in network.named_modules() if known]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1) or names
-        raise ValueError(f"{type(network).__name__} has no layer {name!r}; did you mean {' or '.join(near)}?")
+        raise InvalidInput(f"{type(network).__name__} has no layer {name!r}{hint(name, names)}")
 
 
-def _keep(seen: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
-    """Make a forward hook that stores a copy; an in-place activation may overwrite the output itself."""
+def _keep(outputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    """A forward hook that stores a copy of the output, which an in-place activation may overwrite."""
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim < 2:
-            raise ValueError(f"layer {name!r} gives no tensor (B, C, …) but {type(output).__name__}")
-        seen[name] = output.clone()
+            raise InvalidInput(f"layer {name!r} returns a {type(output).__name__}; expected a tensor (B, C, …)")
+        outputs[name] = output.clone()
 
     return hook
 

@@ -191,7 +191,7 @@ def test_feature_distance_refuses_unknown_layers(layers, text):
 
 def test_feature_distance_names_a_layer_without_features():
     network = nn.Sequential(nn.Flatten(2), nn.LSTM(64, 4))
-    with pytest.raises(ValueError, match=r"layer '1' gives no tensor .* but tuple"):
+    with pytest.raises(ValueError, match=r"layer '1' returns a tuple; expected a tensor"):
         FeatureDistance(network, ["1"])(images(1, 1, 8, 8), images(1, 1, 8, 8))
 
 
@@ -212,8 +212,8 @@ def test_choices():
 @pytest.mark.parametrize(
     "choice, text",
     [
-        ("vgg", "perceptual is \"lpips\" or .*, got 'vgg'"),
-        ({"layers": ["out"]}, 'perceptual is "lpips" or'),
+        ("vgg", "perceptual: expected \"lpips\" or .*, got 'vgg'"),
+        ({"layers": ["out"]}, 'perceptual: expected "lpips" or'),
         ({"checkpoint": "latest:clf", "layers": ["out"]}, "a loaded network as checkpoint, got 'latest:clf'"),
     ],
 )
