@@ -1,10 +1,10 @@
 """Perceptual distances: between images, in the features of a network."""
 
 import math
-import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import VGG16_Weights
 
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.download import download
 from invariances.utils.names import hint
 
 
@@ -136,15 +137,17 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
 
 def _check_backbone() -> None:
     """Download VGG16 if need be and read it safely, before torchmetrics loads the same file."""
-    weights = VGG16_Weights.IMAGENET1K_V1
+    url = VGG16_Weights.IMAGENET1K_V1.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]  # vgg16-<first digits of its SHA-256>.pth
     try:
-        weights.get_state_dict(check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        file = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
+        if not file.is_file():
+            download(file, [url], f"sha256:{file.stem.rpartition('-')[2]}")
+        torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"LPIPS needs the VGG16 weights {file}, which could not be read or downloaded ({reason}): put "
-            f"{weights.url} there, or set Loss/perceptual_weight: 0, or compare in the features of a "
+            f"{url} there, or set Loss/perceptual_weight: 0, or compare in the features of a "
             f"classifier of yours with Loss/perceptual: {{checkpoint: …, layers: […]}}"
         ) from error
 

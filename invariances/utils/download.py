@@ -1,58 +1,89 @@
-"""Files from the network: verified before use, whole or not there, from whichever mirror has them."""
+"""Downloads that are verified by a checksum and written atomically, with several mirrors."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pooch
 
-from invariances.utils.files import locked
+from invariances.utils.files import atomic_write, locked
 
 _TIMEOUT = 30  # seconds without an answer
+_NAMES = {"md5": "MD5", "sha256": "SHA-256"}
+_N_DIGITS = {"md5": 32, "sha256": 64}
 
 
 class DownloadError(OSError, ValueError):
-    """No mirror served the file that was expected."""
+    """No mirror served the expected file."""
 
 
-def download(path: Path, urls: Sequence[str], md5: str) -> Path:
-    """The file at `path`, fetched from the first of `urls` that serves it with the right checksum.
+def download(path: Path, urls: Sequence[str], checksum: str) -> Path:
+    """Download a file to `path`, from the first of `urls` that serves it with the right checksum.
 
-    A file that is there and right costs no request. A wrong one is replaced, once the right one has come;
-    several processes fetch it once.
+    An existing file with that checksum costs no request. An existing file with another one is replaced once
+    the right one has arrived. Processes that call this at the same time download once.
+
+    Args:
+        path: where the file goes; missing folders are created.
+        urls: addresses of the same file, http(s) or file.
+        checksum: "md5:DIGITS" or "sha256:DIGITS"; the first digits are enough, as in the file names of torch's
+            checkpoints.
+
+    Returns:
+        `path`.
 
     Raises:
-        DownloadError: says what each address gave, and where to put the file by hand.
+        DownloadError: with the failure of every address, and where to put the file by hand.
     """
-    if _md5(path) == md5:
+    if verified(path, checksum):
         return path
     with locked(path):
-        if _md5(path) == md5:  # another process was faster
+        if verified(path, checksum):  # another process was faster
             return path
         failures = []
         for url in urls:
-            failure = _fetch(path, url, md5)
+            failure = _fetch(path, url, checksum)
             if failure is None:
                 return path
             failures.append(f"{url}: {failure}")
     raise DownloadError(
-        f"could not download {path.name} (md5 {md5}): {'; '.join(failures)}. "
+        f"could not download {path.name} ({checksum}): {'; '.join(failures)}. "
         f"Try again, or put the file at {path} by hand"
     )
 
 
-def _md5(path: Path) -> str | None:
-    return pooch.file_hash(str(path), alg="md5") if path.is_file() else None
+def verified(path: Path, checksum: str) -> bool:
+    """Whether the file exists and has that checksum, in the form that `download` takes."""
+    algorithm, _, digits = checksum.partition(":")
+    return path.is_file() and pooch.file_hash(str(path), alg=algorithm).startswith(digits)
 
 
-def _fetch(path: Path, url: str, md5: str) -> str | None:
-    """Fetch one address; the reason if it failed."""
-    # "identity": a server that unpacks .gz on the way would change the bytes.
-    downloader = pooch.HTTPDownloader(
-        progressbar=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}
-    )
+def _fetch(path: Path, url: str, checksum: str) -> str | None:
+    """Download from one address; returns the reason if that failed."""
     try:
-        pooch.retrieve(url, f"md5:{md5}", fname=path.name, path=path.parent, downloader=downloader)
+        with atomic_write(path) as part:
+            _retrieve(url, part)
+            _verify(part, checksum)
     except (OSError, ValueError) as error:  # the errors of `requests` are OSErrors
-        return str(error)
-    path.chmod(0o644)  # pooch leaves a file that only its owner can read
+        return (str(error).splitlines() or [type(error).__name__])[0]
     return None
+
+
+def _retrieve(url: str, part: Path) -> None:
+    if url.startswith("file:"):
+        shutil.copyfile(url2pathname(urlsplit(url).path), part)
+        return
+    # "identity": a server that unpacks .gz on the way would change the bytes.
+    headers = {"Accept-Encoding": "identity"}
+    pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT, headers=headers)(url, str(part), None)
+
+
+def _verify(part: Path, checksum: str) -> None:
+    if verified(part, checksum):
+        return
+    algorithm, _, digits = checksum.partition(":")
+    name, prefix = _NAMES[algorithm], "" if len(digits) == _N_DIGITS[algorithm] else "…"
+    found = pooch.file_hash(str(part), alg=algorithm)
+    raise ValueError(f"the file has {name} {found} in place of {name} {digits}{prefix} and was deleted")

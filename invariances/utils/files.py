@@ -1,4 +1,4 @@
-"""Where data lies, and how a file comes there whole or not at all."""
+"""The data folder, safe reading of files, locks between processes and atomic writes."""
 
 import logging
 import os
@@ -11,79 +11,86 @@ from pathlib import Path
 import pooch
 from filelock import FileLock, Timeout
 
+from invariances.errors import InvalidInput
+
 logger = logging.getLogger(__name__)
 
 
 def data_root(root: str | Path | None = None) -> Path:
     """The folder of all data: `root`, else $INVARIANCES_DATA, else the user's cache folder.
 
+    It need not exist.
+
     Raises:
-        ValueError: it is there and no folder, or is closed to this user.
+        InvalidInput: it exists but is no folder, or this user may not enter it.
     """
     home = Path(root or os.environ.get("INVARIANCES_DATA") or pooch.os_cache("invariances")).expanduser()
     try:
-        os.stat(f"{home}/.")  # asks for a folder, and for the right to look into it
-    except FileNotFoundError:  # made when something comes there
+        os.stat(f"{home}/.")  # fails unless it is a folder that this user may enter
+    except FileNotFoundError:  # created by the first write
         pass
     except OSError as error:
-        raise ValueError(
-            f"the folder of all data, {home}, cannot be used: {error.strerror}. "
-            "Let INVARIANCES_DATA (or `root`) name a folder that is yours"
+        raise InvalidInput(
+            f"the data folder {home} cannot be used: {error.strerror}. "
+            "Set INVARIANCES_DATA (or `root`) to a folder of your own"
         ) from error
     return home
 
 
-def require_file(path: str | Path) -> None:
-    """Refuse what is no file: a pipe would be waited for without end.
-
-    Raises:
-        ValueError: a folder, a pipe or a device.
-        OSError: nothing is there, or it is closed to this user.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError(f"{path} is no regular file")
-
-
-def content(path: Path) -> bytes:
-    """All of a file.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    try:
-        require_file(path)
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file; bytes that are no text are left in it as signs of their own.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    return content(path).decode(errors="replace").splitlines()
-
-
 def cache_root(root: str | Path | None = None) -> Path:
-    """The folder of what can be made again: `cache` in the data folder; in the user's if it is read-only."""
+    """The folder of files that can be computed again.
+
+    This is `cache` in the data folder or, if that is read-only, in the user's cache folder.
+    """
     home = data_root(root)
     existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
     return (home if os.access(existing, os.W_OK) else Path(pooch.os_cache("invariances"))) / "cache"
 
 
+def require_file(path: str | Path) -> None:
+    """Refuse anything but a regular file; opening a pipe, for one, would block for ever.
+
+    Raises:
+        InvalidInput: a folder, a pipe or a device.
+        OSError: the file does not exist, or this user may not reach it.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise InvalidInput(f"{path} is no regular file")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        require_file(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file; invalid bytes become U+FFFD.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    return read_bytes(path).decode(errors="replace").splitlines()
+
+
 def n_cpus() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on `path` among all processes; it is free again when its holder ends in any way.
+    """Hold the lock of `path` among all processes; it is released however its holder ends.
 
     Raises:
-        ValueError: its folder cannot be made or written.
+        InvalidInput: the folder of `path` cannot be created or written.
     """
     lock = FileLock(path.parent / f".{path.name}.lock")
     try:
@@ -93,8 +100,8 @@ def locked(path: Path) -> Iterator[None]:
         logger.warning("another process is preparing %s; waiting for it", path)
         lock.acquire()
     except OSError as error:
-        raise ValueError(
-            f"{path} cannot be made: {error.strerror}. Let INVARIANCES_DATA (or `root`) name a folder that "
+        raise InvalidInput(
+            f"{path} cannot be written: {error.strerror}. Set INVARIANCES_DATA (or `root`) to a folder that "
             "you may write"
         ) from error
     try:
@@ -105,7 +112,17 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A new file to write beside `path`; it takes that name, whole, when the block ends well."""
+    """Write a file completely or not at all.
+
+    Yields a temporary path in the same folder. It replaces `path` when the block succeeds and is deleted when
+    the block fails. Missing folders are created.
+
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with atomic_write(folder / "a.txt") as part:
+    ...     _ = part.write_text("whole")
+    >>> (folder / "a.txt").read_text()
+    'whole'
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name

@@ -1,4 +1,4 @@
-"""Where images change representation: floats in [-1, 1] inside the package, bytes in pictures and metrics."""
+"""Conversion between images as floats in [-1, 1], used inside the package, and as bytes, used in files and metrics."""
 
 import math
 import warnings
@@ -10,68 +10,79 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from invariances.errors import InvalidInput
+
 NAN_COLOR = (255, 0, 255)  # magenta; in images that are not RGB a NaN is black
 
 
 def to_uint8(
     images: Float[Tensor, "batch channels height width"],
 ) -> UInt8[Tensor, "batch channels height width"]:
-    """Bytes `round((x + 1) · 127.5)`: −1 → 0, 0 → 128, 1 → 255; what lies outside is clipped.
+    """Convert floats to bytes: `round((x + 1) · 127.5)`, so −1 → 0, 0 → 128, 1 → 255; values outside are clipped.
 
-    A pixel with a NaN in any channel becomes `NAN_COLOR`, and a warning says how many there are.
+    A pixel with a NaN in any channel becomes `NAN_COLOR`, with a warning that counts them.
 
     Args:
-        images: floats in [-1, 1]; they are left as they are.
+        images: floats in [-1, 1]; not modified.
 
     Returns:
         bytes of the same shape, on the same device.
+
+    >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)).flatten().tolist()
+    [0, 128, 255]
     """
-    bytes_ = ((images.float() + 1) * 127.5).round().clamp(0, 255)
-    broken = images.isnan().any(dim=1, keepdim=True)
-    if n_broken := int(broken.sum()):
-        warnings.warn(f"{n_broken} of {broken.numel()} pixels are NaN; shown in one colour", stacklevel=2)
-        colour = NAN_COLOR if images.shape[1] == 3 else (0,)
-        bytes_ = torch.where(broken, bytes_.new_tensor(colour).view(1, -1, 1, 1), bytes_)
-    return bytes_.to(torch.uint8)
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255)
+    is_nan = images.isnan().any(dim=1, keepdim=True)
+    if n_nan := int(is_nan.sum()):
+        warnings.warn(f"{n_nan} of {is_nan.numel()} pixels are NaN; shown in one colour", stacklevel=2)
+        color = NAN_COLOR if images.shape[1] == 3 else (0,)
+        pixels = torch.where(is_nan, pixels.new_tensor(color).view(1, -1, 1, 1), pixels)
+    return pixels.to(torch.uint8)
 
 
 def from_uint8(
     pixels: UInt8[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """Floats `b / 127.5 − 1` in [-1, 1]; `to_uint8` undoes it exactly."""
+    """Convert bytes to floats: `b / 127.5 − 1`, in [-1, 1]; `to_uint8` inverts it exactly."""
     return pixels.float() / 127.5 - 1
 
 
 def channels_first(images: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch channels height width"]:
-    """The batch as (B, C, H, W), whether it came so or as (B, H, W, C), with 1 or 3 channels.
+    """Bring a batch of 1 or 3 channels, (B, C, H, W) or (B, H, W, C), to (B, C, H, W).
 
     Raises:
-        ValueError: neither axis holds 1 or 3 channels.
+        InvalidInput: neither axis has 1 or 3 channels.
+
+    >>> channels_first(torch.zeros(2, 8, 9, 3)).shape
+    torch.Size([2, 3, 8, 9])
     """
     if images.shape[1] in (1, 3):
         return images
     if images.shape[3] in (1, 3):
         return images.movedim(3, 1)
-    raise ValueError(
-        f"images of shape {tuple(images.shape)} have no axis of 1 (grey) or 3 (RGB) channels; "
-        "(batch, channels, height, width) is expected"
+    raise InvalidInput(
+        f"expected images (batch, channels, height, width) of 1 (grey) or 3 (RGB) channels, "
+        f"got shape {tuple(images.shape)}"
     )
 
 
 def grid(
     images: Float[Tensor, "batch _ _ _"], n_columns: int | None = None
 ) -> UInt8[Tensor, "height width 3"]:
-    """One RGB picture that holds all images of a batch, row by row on white.
+    """Arrange a batch of images in one RGB picture, row by row on white.
 
     Args:
         images: in [-1, 1], grey or RGB, channels first or last.
-        n_columns: images per row; as many as make the grid square without it.
+        n_columns: images per row; if `None`, as many as make the grid square.
 
     Raises:
-        ValueError: the batch is empty or has neither 1 nor 3 channels.
+        InvalidInput: the batch is empty or has neither 1 nor 3 channels.
+
+    >>> grid(torch.zeros(4, 1, 8, 8)).shape  # 2 pixels of margin around each image
+    torch.Size([22, 22, 3])
     """
     if len(images) == 0:
-        raise ValueError("a grid needs at least 1 image, got an empty batch")
+        raise InvalidInput("expected at least 1 image for a grid, got an empty batch")
     images = channels_first(images)
     rgb = images.expand(-1, 3, -1, -1)  # before the cast, so that a NaN shows its colour in grey images too
     n_columns = n_columns or math.ceil(math.sqrt(len(images)))
@@ -79,5 +90,5 @@ def grid(
 
 
 def save_png(path: Path, pixels: UInt8[Tensor, "height width 3"]) -> None:
-    """Save a picture, such as a `grid`."""
+    """Save a picture, such as a `grid`, as a PNG file."""
     Image.fromarray(pixels.cpu().numpy()).save(path, format="PNG")

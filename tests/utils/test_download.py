@@ -9,7 +9,8 @@ import pytest
 from invariances.utils.download import DownloadError, download
 
 GOOD = bytes(range(256)) * 400
-MD5 = hashlib.md5(GOOD).hexdigest()
+MD5 = "md5:" + hashlib.md5(GOOD).hexdigest()
+SHA256 = "sha256:" + hashlib.sha256(GOOD).hexdigest()
 PAGE = b"<html>quota exceeded</html>"
 
 
@@ -138,3 +139,18 @@ def test_two_processes_at_once_end_with_one_good_copy(server, tmp_path):
     assert [process.exitcode for process in processes] == [0, 0]
     assert (tmp_path / "file").read_bytes() == GOOD and server.requests == ["/slow"]
     assert {p.name for p in tmp_path.iterdir()} <= {"file", ".file.lock"}
+
+
+@pytest.mark.parametrize("checksum", [SHA256, SHA256[:15]])
+def test_a_sha256_or_its_first_digits_verify_too(server, tmp_path, checksum):
+    with pytest.raises(DownloadError, match=f"in place of SHA-256 {checksum[7:]}"):
+        download(tmp_path / "file", [f"{server.url}/page"], checksum)
+    for _ in range(2):
+        assert download(tmp_path / "file", [f"{server.url}/good"], checksum).read_bytes() == GOOD
+    assert server.requests == ["/page", "/good"]
+
+
+def test_a_mirror_may_be_a_folder(tmp_path):
+    (tmp_path / "a mirror").write_bytes(GOOD)
+    urls = [(tmp_path / name).as_uri() for name in ("nowhere", "a mirror")]
+    assert download(tmp_path / "file", urls, MD5).read_bytes() == GOOD

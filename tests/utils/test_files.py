@@ -6,7 +6,7 @@ import time
 import pooch
 import pytest
 
-from invariances.utils.files import atomic_write, cache_root, content, data_root, locked, read_lines
+from invariances.utils.files import atomic_write, cache_root, data_root, locked, read_bytes, read_lines
 
 
 def test_an_argument_wins_over_the_environment_over_the_cache_folder(monkeypatch, tmp_path):
@@ -28,21 +28,21 @@ def test_the_cache_is_in_the_data_folder_unless_that_is_read_only(monkeypatch, t
     assert cache_root(tmp_path) == pooch.os_cache("invariances") / "cache"
 
 
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_root_that_is_no_folder_is_refused(monkeypatch, tmp_path, place):
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_root_that_is_no_folder_is_refused(monkeypatch, tmp_path, name):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path / place))
-    with pytest.raises(ValueError, match=f"{tmp_path / place}, cannot be used: Not a directory. Let INVARIANCES_DATA"):
+    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path / name))
+    with pytest.raises(ValueError, match=f"{tmp_path / name} cannot be used: Not a directory. Set INVARIANCES_DATA"):
         data_root()
 
 
-def test_a_place_that_cannot_be_made_is_told(monkeypatch, tmp_path):
+def test_a_path_that_cannot_be_written_is_told(monkeypatch, tmp_path):
     def refused(self, **arguments):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.mkdir", refused)
     with (
-        pytest.raises(ValueError, match=f"{tmp_path}/new/x cannot be made: Permission denied. Let INVARIANCES_DATA"),
+        pytest.raises(ValueError, match=f"{tmp_path}/new/x cannot be written: Permission denied. Set INVARIANCES_DATA"),
         locked(tmp_path / "new" / "x"),
     ):
         pass
@@ -52,7 +52,7 @@ def test_a_place_that_cannot_be_made_is_told(monkeypatch, tmp_path):
 def test_what_is_no_file_is_not_waited_for(tmp_path, make):
     make(tmp_path / "x")
     with pytest.raises(ValueError, match=f"{tmp_path / 'x'} is no regular file"):
-        content(tmp_path / "x")
+        read_bytes(tmp_path / "x")
 
 
 def test_lines_of_anything(tmp_path):
@@ -62,7 +62,7 @@ def test_lines_of_anything(tmp_path):
         read_lines(tmp_path / "y")
 
 
-def test_replacing_is_all_or_nothing(tmp_path):
+def test_an_atomic_write_is_all_or_nothing(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic_write(path) as part:

@@ -17,7 +17,7 @@ import torch
 
 from invariances.data.base import Bytes, ImageSet, Labels, require_size, resize, ten_classes
 from invariances.utils.download import download
-from invariances.utils.files import content, data_root
+from invariances.utils.files import data_root, read_bytes
 
 URLS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -52,7 +52,7 @@ def read_batch(path: Path) -> tuple[Bytes, Labels]:
         ValueError: it is anything else.
     """
     try:
-        batch = _ArrayUnpickler(io.BytesIO(content(path)), encoding="latin1").load()
+        batch = _ArrayUnpickler(io.BytesIO(read_bytes(path)), encoding="latin1").load()
         images = np.asarray(batch["data"]).reshape(-1, 3, 32, 32)
         if images.dtype != np.uint8:
             raise ValueError(f"its pixels are {images.dtype} in place of uint8")
@@ -84,7 +84,7 @@ def _fetch(home: Path) -> None:
     """Download and unpack the archive; each file appears whole, and none that is there is touched."""
     from torchvision.datasets import CIFAR10
 
-    archive = download(home / CIFAR10.filename, URLS, CIFAR10.tgz_md5)
+    archive = download(home / CIFAR10.filename, URLS, f"md5:{CIFAR10.tgz_md5}")
     (home / FOLDER).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as temporary, tarfile.open(archive) as tar:
         tar.extractall(temporary, filter="data")

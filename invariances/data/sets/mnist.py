@@ -17,7 +17,7 @@ import numpy as np
 from invariances.data.base import Bytes, ImageSet, Labels, require_size, resize, ten_classes
 from invariances.data.colors import ColorfulImages, ColorfulPairs
 from invariances.utils.download import download
-from invariances.utils.files import content, data_root
+from invariances.utils.files import data_root, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _official(folder: Path, name: Name, file: str) -> Path:
     from torchvision import datasets
 
     md5 = dict(getattr(datasets, name).resources)[file]
-    return download(folder / file, [mirror + file for mirror in MIRRORS[name]], md5)
+    return download(folder / file, [mirror + file for mirror in MIRRORS[name]], f"md5:{md5}")
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -82,7 +82,7 @@ def read_idx(path: Path) -> np.ndarray:
         ValueError: it is anything else.
     """
     try:
-        data = gzip.decompress(content(path)) if path.suffix == ".gz" else content(path)
+        data = gzip.decompress(read_bytes(path)) if path.suffix == ".gz" else read_bytes(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from error
     n_dims = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0

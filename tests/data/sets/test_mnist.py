@@ -160,8 +160,9 @@ def test_missing_and_damaged_files_are_downloaded(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr(MNIST, "resources", [(n, hashlib.md5(c).hexdigest()) for n, c in packed.items()])
     fetched = []
 
-    def fetch(path, urls, md5):
-        assert md5 == hashlib.md5(packed[path.name]).hexdigest() and all(u.endswith(path.name) for u in urls)
+    def fetch(path, urls, checksum):
+        assert checksum == f"md5:{hashlib.md5(packed[path.name]).hexdigest()}"
+        assert all(url.endswith(path.name) for url in urls)
         fetched.append(path.name)
         path.write_bytes(packed[path.name])
         return path
