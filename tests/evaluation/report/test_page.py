@@ -99,3 +99,35 @@ def test_pictures_of_an_earlier_report_go_and_others_stay(tmp_path):
     write_report(runs[2:3], out)
     left = {"report.html", "layer-cake.png", "diin-response.png", "diin-2-walk_digit.png", "diin-2-response.png"}
     assert {path.name for path in out.iterdir()} == left
+
+
+def rewrite(folder, **changes):
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_numbers_that_no_table_lists_come_last_with_their_text(tmp_path):
+    numbers = {"cosine": 0.5, "sharpness": 0.25, "sharpness_ci": 0.125, "nothing": None, "validation/loss": 0.75}
+    rewrite(evaluation(tmp_path / "run", "one"), metrics=numbers, legend={"sharpness": "1: as sharp as the data."})
+    page = write_report([tmp_path / "run"], tmp_path / "out").read_text()
+    others = page[page.index("Other numbers") :]
+    assert "<td>sharpness</td><td>0.250<small>± 0.125</small></td>" in others
+    assert "<dt>sharpness</dt><dd>1: as sharp as the data.</dd>" in others
+    assert "<td>nothing</td><td></td>" in others
+    assert "cosine" not in others and "validation" not in page
+
+
+def test_factors_have_a_last_table_too(tmp_path):
+    factors(tmp_path / "diin", [])
+    numbers = {"swap_digit_class_kept": 0.5, "fid_random": 12.5}
+    rewrite(tmp_path / "diin" / "eval" / "one", metrics=numbers)  # an older file, without a legend
+    page = write_report([tmp_path / "diin"], tmp_path / "out").read_text()
+    others = page[page.index("Other numbers") :]
+    assert "<th>diin</th>" in others and "<td>fid random</td><td>12.5</td>" in others
+    assert "<dt>fid random</dt><dd>Fréchet distance" in others
+    assert "swap" not in others and "class stays" in page
+
+
+def test_no_last_table_where_all_numbers_are_listed(tmp_path):
+    evaluation(tmp_path / "run", "one")
+    assert "Other numbers" not in write_report([tmp_path / "run"], tmp_path / "out").read_text()
