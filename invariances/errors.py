@@ -1,8 +1,6 @@
 """What ends a command without a traceback: a mistake of the user, and a signal."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -30,16 +28,3 @@ class Stopped(BaseException):
     def __init__(self, signum: int, state: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}{state}")
         self.exit_code = 128 + signum
-
-
-@contextmanager
-def named(section: str) -> Iterator[None]:
-    """Put the section's name before what a constructor refuses.
-
-    Raises:
-        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
-    """
-    try:
-        yield
-    except (TypeError, ValueError, OSError) as error:
-        raise UserError(f"{section}: {error}") from error

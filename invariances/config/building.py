@@ -7,8 +7,8 @@ from typing import Any
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS
 from invariances.config.parts import PARTS, build_networks
-from invariances.config.signatures import make, parameters
-from invariances.errors import UserError, named
+from invariances.config.signatures import make, named, parameters
+from invariances.errors import UserError
 from invariances.utils.names import hint
 
 # What the class under `iterator` has to be. A config may come from a stranger: without a base, it could have any class

@@ -12,8 +12,8 @@ from typing import Any
 
 from invariances.config.classes import locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, is_greybox, is_trained
-from invariances.config.signatures import find_and_bind, make, show
-from invariances.errors import UserError, named
+from invariances.config.signatures import find_and_bind, make, named, show
+from invariances.errors import UserError
 from invariances.utils.names import hint
 
 Config = Mapping[str, Any]

@@ -6,11 +6,12 @@ import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from invariances.config.nodes import is_network, is_network_type
-from invariances.errors import UserError, named
+from invariances.errors import UserError
 from invariances.utils.names import hint
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -95,6 +96,19 @@ def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
     kinds = {name: parameter.annotation for name, parameter in accepted.items()}
     with named(section):
         return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
+
+
+@contextmanager
+def named(section: str) -> Iterator[None]:
+    """Put the section's name before what a constructor refuses.
+
+    Raises:
+        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"{section}: {error}") from error
 
 
 def fits(value: Any, annotation: Any) -> bool:

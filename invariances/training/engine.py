@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections.abc import Generator, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
 from invariances.data.loader import Loader
 from invariances.errors import InvalidInput, UserError
+from invariances.evaluation import Evaluation
 from invariances.evaluation.report.page import can_report, write_report
 from invariances.iterators import Iterator
 from invariances.training.callbacks import Checkpoints, Evaluations, StepCounter, StopOnSignal, TrainingPictures
@@ -55,51 +57,63 @@ def train(
         restart: take the weights of `checkpoint` only, and count from 0.
         debug: a few steps on a few examples.
     """
-    train_loader, validation_loader = build_loader(config, "train", debug), build_loader(config, "validation", debug)
-    state = None if checkpoint is None else checkpoints.load(checkpoint)
-    resumed = None if restart else checkpoint
-    begin = 0 if state is None or resumed is None else checkpoints.step_of(state, resumed)
-    num_steps = config.get("num_steps") or config["num_epochs"] * len(train_loader)
-    if resumed is not None and begin >= num_steps and not debug:
-        return _finished(run, resumed, num_steps)
-    iterator = _seeded_iterator(config, begin + DEBUG_STEPS if debug else num_steps)
-    if state is not None and checkpoint is not None:
-        checkpoints.load_weights(iterator, state, checkpoint)
-        iterator.step.fill_(begin)
-    _fit(iterator, train_loader, validation_loader, resumed, config, run, debug)
+    built = _build(config, checkpoint, train=True, resume=not restart, debug=debug)
+    num_steps = config.get("num_steps") or config["num_epochs"] * len(built.train_loader)
+    begin = 0 if restart else int(built.iterator.step)
+    built.iterator.step.fill_(begin)
+    if begin >= num_steps and not debug:
+        _finished(run, checkpoint or run.path, num_steps)
+    else:
+        built.iterator.num_steps = begin + DEBUG_STEPS if debug else num_steps
+        _fit(built, None if restart else checkpoint, config, run, debug)
 
 
-def _fit(
-    iterator: Iterator,
-    train_loader: Loader,
-    validation_loader: Loader,
-    resumed: Path | None,
-    config: dict[str, Any],
-    run: Run,
-    debug: bool,
-) -> None:
+@dataclass(frozen=True)
+class _Built:
+    """What a config describes. A run that only evaluates has no use for `train_loader`, and its validation split."""
+
+    train_loader: Loader
+    validation_loader: Loader
+    iterator: Iterator
+    evaluations: dict[str, Evaluation]
+
+
+def _build(config: dict[str, Any], checkpoint: Path | None, train: bool, resume: bool, debug: bool) -> _Built:
+    """Data, evaluations, and the iterator with its networks, in the state of the checkpoint if there is one."""
+    validation = build_loader(config, "validation", debug)
+    pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
+    built = _Built(
+        build_loader(config, "train", debug) if train else validation,
+        validation,
+        build_iterator(config, num_steps=1),
+        build_evaluations(config, debug),
+    )
+    if checkpoint is not None:
+        checkpoints.restore(built.iterator, checkpoint, resume)
+    return built
+
+
+def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
     """Train an iterator to its last step, from a checkpoint on if there is one."""
-    begin, num_steps = int(iterator.step), int(iterator.num_steps or 0)
+    iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
     keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    stop, built = StopOnSignal(keeper), build_evaluations(config, debug)
-    evaluations = Evaluations(built, run.path / "train" / "eval")
-    pictures = TrainingPictures(built, validation_loader, run.path / "train" / "pictures", log_freq)
-    counter, progress = StepCounter(num_steps), Progress(num_steps, evaluations)
+    stop, evaluations = StopOnSignal(keeper), Evaluations(built.evaluations, run.path / "train" / "eval")
+    pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
     trainer = _trainer(
         config,
         run,
-        [counter, keeper, stop, pictures, evaluations, progress],
+        [StepCounter(num_steps), keeper, stop, pictures, evaluations, Progress(num_steps, evaluations)],
         log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
-    with stop, _first_batch_explained(iterator, train_loader, config["batch_size"]):
-        trainer.fit(iterator, train_loader, validation_loader, ckpt_path=resumed, weights_only=True)
+    with stop, _first_batch_explained(iterator, built.train_loader, config["batch_size"]):
+        trainer.fit(iterator, built.train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
     if int(iterator.step) == begin:
         raise UserError("trainer: the training ended before its first step; look at limit_train_batches and the like")
     if evaluations.last_step != int(iterator.step):
-        trainer.validate(iterator, validation_loader, verbose=False)
+        trainer.validate(iterator, built.validation_loader, verbose=False)
 
 
 def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
@@ -126,14 +140,12 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     Raises:
         UserError: an evaluation failed; all others have been written.
     """
-    loader = build_loader(config, "validation", debug)
-    iterator = _seeded_iterator(config, num_steps=1)
-    checkpoints.load_weights(iterator, checkpoints.load(checkpoint), checkpoint)
+    built = _build(config, checkpoint, train=False, resume=False, debug=debug)
     folder = run.new_evaluation()
-    evaluations = Evaluations(build_evaluations(config, debug), folder, by_step=False)
+    evaluations = Evaluations(built.evaluations, folder, by_step=False)
     trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)
     with _trainer_explained():
-        trainer.validate(iterator, loader, verbose=False)
+        trainer.validate(built.iterator, built.validation_loader, verbose=False)
     if trainer.is_global_zero and can_report(folder):
         print(write_report([run.path], folder))
     _require_all(evaluations.missing, folder)
@@ -159,12 +171,6 @@ def _first_batch_explained(iterator: Iterator, loader: Loader, batch_size: int) 
             raise
         facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {batch_size}"
         raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
-
-
-def _seeded_iterator(config: dict[str, Any], num_steps: int) -> Iterator:
-    """The iterator with its networks; frozen ones come from their checkpoints."""
-    pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
-    return build_iterator(config, num_steps)
 
 
 def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:

@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from invariances.config.checking import check
 from invariances.config.reading import dump, read
+from invariances.config.resolving import resolve
 from invariances.errors import UserError
-from invariances.training.resolving import resolve
 from invariances.training.run import Run, resolve_checkpoint
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,11 @@ def start(
         UserError: a mistake in any of these; no folder is left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
-    config = _config(files, overrides, earlier, train, debug)
-    source = _source(checkpoint, earlier, train, debug)
-    resumed = earlier if earlier is not None and _resumes(earlier, source, train, retrain or debug) else None
+    base = {} if earlier is None else earlier.config()
+    config = check(read(files, overrides, base), train)
+    config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
+    config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
+    source, resumed = _source(checkpoint, earlier, train, retrain, debug)
     if resumed is not None and name is not None:
         raise UserError(f"-n {name}: is for new runs; this one goes on in {resumed.path}: leave -n out")
     if debug and resumed is None:
@@ -55,35 +58,22 @@ def start(
         _work(config, run, source, train, restart=retrain or earlier is None, debug=debug)
 
 
-def _config(
-    files: Sequence[str | Path], overrides: Mapping[str, str] | None, earlier: Run | None, train: bool, debug: bool
-) -> dict[str, Any]:
-    """The config, checked and resolved; without a name it is called after its last file."""
-    config = read(files, overrides, base=earlier.config() if earlier else None)
-    if config.get("experiment_name") is None:
-        config["experiment_name"] = Path(files[-1] if files or earlier is None else earlier.path).stem
-    return resolve(check(config, train=train), debug=debug)
+def _source(
+    checkpoint: str | None, earlier: Run | None, train: bool, retrain: bool, debug: bool
+) -> tuple[Path | None, Run | None]:
+    """The checkpoint to go on from or to evaluate, and the run to go on in, each if there is one.
 
-
-def _source(checkpoint: str | None, earlier: Run | None, train: bool, debug: bool) -> Path | None:
-    """The checkpoint to go on from or to evaluate."""
-    if checkpoint is not None:
-        return resolve_checkpoint(checkpoint, debug=debug)
-    if earlier is None:
-        return None
-    if train and not earlier.has_checkpoints:
+    A training goes on in the earlier run's folder only where no checkpoint in it could be lost.
+    """
+    needs_last = earlier is not None and (earlier.has_checkpoints if train else checkpoint is None)
+    last = earlier.last_checkpoint() if earlier is not None and needs_last else None
+    given = None if checkpoint is None else resolve_checkpoint(checkpoint, debug=debug)
+    if earlier is None or not train:
+        return given or last, earlier
+    if given is None and last is None:
         log.warning("%s stopped before its first checkpoint; it starts at step 0", earlier.path)
-        return None
-    return earlier.last_checkpoint()
-
-
-def _resumes(earlier: Run, source: Path | None, train: bool, apart: bool) -> bool:
-    """Whether the work goes on in the earlier run's folder: only where no checkpoint in it could be lost."""
-    if not train:
-        return True
-    if apart:
-        return False
-    return source is None or (earlier.has_checkpoints and source.samefile(earlier.last_checkpoint()))
+    nothing_lost = given is None or (last is not None and given.samefile(last))
+    return given or last, earlier if nothing_lost and not (retrain or debug) else None
 
 
 @contextmanager

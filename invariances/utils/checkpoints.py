@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invariances.errors import UserError, named
+from invariances.errors import UserError
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch
@@ -191,6 +191,23 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
+def restore(iterator: nn.Module, path: Path, resume: bool = False) -> None:
+    """Load a checkpoint's weights, its step counter among them, into a training task.
+
+    Args:
+        iterator: the task.
+        path: of the checkpoint.
+        resume: whether a training is to go on from it; it must hold an optimiser then.
+
+    Raises:
+        UserError: see `load`, `step_of` and `load_weights`.
+    """
+    state = load(path)
+    if resume:
+        step_of(state, path)
+    load_weights(iterator, state, path)
+
+
 def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
     """Load a checkpoint's weights into a module, strictly.
 
@@ -211,8 +228,10 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     load_released = getattr(module, "load_released", None)
     if callable(load_released) and found and found.keys().isdisjoint(expected):
-        with named(str(path)):
+        try:
             load_released(found)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
     else:
         _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:

@@ -12,12 +12,12 @@ from invariances.cli import edflow
 from invariances.cli import invariances as command
 from invariances.config.parts import build_networks
 from invariances.config.reading import read
+from invariances.config.resolving import resolve_checkpoints
 from invariances.data.base import ImageSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.sets.digits import digits
 from invariances.models import Classifier, DigitClassifier, Greybox
-from invariances.training.resolving import resolve_checkpoints
-from invariances.training.run import Run
+from invariances.training.run import Run, resolve_checkpoint
 from invariances.utils import checkpoints
 
 DIGITS = Path(__file__).parents[2] / "configs" / "digits"
@@ -129,7 +129,7 @@ class TestNetworksOfOtherRuns:
             "notes": {"checkpoint": "latest:whatever"},
             "batch_size": 3,
         }
-        resolved = resolve_checkpoints(config)
+        resolved = resolve_checkpoints(config, resolve_checkpoint)
         assert resolved["Loss"]["perceptual"] == {"checkpoint": file, "layers": ["conv1"]}
         assert resolved["evaluation"] == config["evaluation"] and resolved["notes"] == config["notes"]
 
@@ -214,7 +214,7 @@ def test_the_report_tells_what_factors_stand_for():
     assert command.main(["report", str(judged.path), str(cut.path), "-o", "out"]) == 0
     page = Path("out/report.html").read_text()
     assert page.count("<h2>What the factors stand for") == 2 and "What each layer keeps" not in page.split("<body>")[1]
-    assert "class becomes the donor" in page and "verdict changes" in page and "Random walks in colour" in page
+    assert "class becomes the donor" in page and "predicted class changes" in page and "Random walks in colour" in page
     assert f"{metrics(cut)['metrics']['response_digit_sigma']:.3f}" in page
     assert page.count("<img") == len(list(Path("out").glob("*.png"))) == 3 + 3 + 1 + 1  # swaps, walks, ways, response
     assert not Path("out/ladder.csv").exists()

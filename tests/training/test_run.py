@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from invariances.config.reading import read_file
+from invariances.config.resolving import resolve_checkpoints
 from invariances.errors import UserError
 from invariances.training import run as runs
-from invariances.training.resolving import resolve_checkpoints
 from invariances.training.run import Run, launch_command, resolve_checkpoint
 from invariances.utils import checkpoints
 
@@ -338,7 +338,7 @@ class TestResolve:
             "first_stage": {"model": "a.B", "checkpoint": "latest:ae"},
             "batch_size": 3,
         }
-        resolved = resolve_checkpoints(config)
+        resolved = resolve_checkpoints(config, resolve_checkpoint)
         last = str(run.checkpoints / "model-10.ckpt")
         assert resolved["GreyboxModel"] == {"checkpoint": last, "layer": "conv1"}
         assert resolved["AutoencoderModel"] == {"checkpoint": explicit}
@@ -347,13 +347,13 @@ class TestResolve:
 
     def test_network_that_needs_no_checkpoint(self):
         config = {"GreyboxModel": {"model": "torchvision:alexnet", "layer": "fc6"}}
-        assert resolve_checkpoints(config) == config
+        assert resolve_checkpoints(config, resolve_checkpoint) == config
 
     @pytest.mark.parametrize("content", [None, b"", b"<html>", b"a: 1"])
     def test_first_stage_is_no_checkpoint(self, content):
         if content is not None:
             Path("a.ckpt").write_bytes(content)
-        message = complaint(resolve_checkpoints, {"first_stage": {"checkpoint": "a.ckpt"}})
+        message = complaint(resolve_checkpoints, {"first_stage": {"checkpoint": "a.ckpt"}}, resolve_checkpoint)
         assert message.startswith("first_stage/checkpoint: a.ckpt: ")
 
     def test_folder_given(self):

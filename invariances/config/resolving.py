@@ -2,46 +2,50 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from invariances.config.building import build_loader
 from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import PARTS
-from invariances.errors import UserError, named
-from invariances.training.run import ROOT, resolve_checkpoint
+from invariances.config.signatures import named
+from invariances.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-def resolve(config: Mapping[str, Any], debug: bool = False) -> dict[str, Any]:
+def resolve(config: Mapping[str, Any], find: Callable[[str], Path], debug: bool = False) -> dict[str, Any]:
     """The config with everything in it that only the start of a run can know.
+
+    Args:
+        config: checked.
+        find: the file of a checkpoint that is named by its path or as latest:EXPERIMENT.
+        debug: whether this is a debug run, which measures on a few examples.
 
     Raises:
         UserError: names the key that cannot be resolved.
     """
-    return resolve_factor_config(resolve_checkpoints(config, debug=debug), debug)
+    resolved = resolve_checkpoints(config, find)
+    return resolve_factor_config(resolved, debug)
 
 
-def resolve_checkpoints(config: Mapping[str, Any], root: str | Path = ROOT, debug: bool = False) -> dict[str, Any]:
+def resolve_checkpoints(config: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, Any]:
     """The config with every `checkpoint: latest:EXPERIMENT`, wherever it is, replaced by the file it stands for now.
 
     Raises:
         UserError: names the key whose checkpoint is missing or damaged.
     """
-    find = partial(_checkpoint_of_key, root=root, debug=debug)
+
+    def found(text: str, key: str) -> str:
+        try:
+            return str(find(text))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
+
     return {
-        name: value if name == "notes" else map_checkpoints(value, name, find) for name, value in config.items()
+        name: value if name == "notes" else map_checkpoints(value, name, found) for name, value in config.items()
     }
-
-
-def _checkpoint_of_key(text: str, key: str, root: str | Path, debug: bool) -> str:
-    try:
-        return str(resolve_checkpoint(text, root, debug))
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from error
 
 
 def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[str, Any]:
@@ -56,9 +60,18 @@ def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[s
     given = section.get("factor_config")
     if not isinstance(given, str):
         return config
-    sizes = _measured_sizes(config, debug) if given == "auto" else _saved_sizes(given)
+    sizes = _saved_sizes(given) if given != "auto" else _measured_sizes(config, debug)
     log.info("sizes of the factors: %s", sizes)
     return config | {"Transformer": section | {"factor_config": sizes}}
+
+
+def _saved_sizes(path: str) -> list[int]:
+    try:
+        return json.loads(Path(path).read_text())["sizes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = "a list of sizes such as [22, 11, 31], auto, or a factors.json of the evaluation factor_sizes"
+        reason = error.strerror if isinstance(error, OSError) else "holds no sizes"
+        raise UserError(f"Transformer/factor_config: {path}: {reason}; expected {expected}") from error
 
 
 def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
@@ -72,12 +85,3 @@ def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
             first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")
         )
     return sizes
-
-
-def _saved_sizes(path: str) -> list[int]:
-    try:
-        return json.loads(Path(path).read_text())["sizes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "a list of sizes such as [22, 11, 31], auto, or a factors.json of the evaluation factor_sizes"
-        reason = error.strerror if isinstance(error, OSError) else "holds no sizes"
-        raise UserError(f"Transformer/factor_config: {path}: {reason}; expected {expected}") from error
