@@ -1,8 +1,9 @@
-"""Pictures decoded once, to the size that training wants, in a memory-mapped file of bytes.
+"""Pictures decoded once, to the size used in training, into a memory-mapped file of bytes.
 
-The file is named after everything it depends on: paths, sizes and times of the pictures, and the transform.
-It grows by appending under another name and is renamed when whole. So a build that is interrupted goes on
-where it stopped, and a file that is there is right. A folder of the cache may be deleted at any time.
+A folder of the cache is named after everything its content depends on: paths, sizes and modification times of the
+pictures, and the transform. It holds `images.u8`, the bytes (N, 3, size, size), and `index.json`, their shape and the
+failures. A build appends to `images.part` and `failures.part` and renames when it is complete, so that an interrupted
+build continues where it stopped, and a complete file is correct. The folder may be deleted at any time.
 """
 
 import hashlib
@@ -12,14 +13,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from invariances.data.base import ImageSet, Labels
 from invariances.data.memmap import MemmapImages
 from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, load_picture
+from invariances.errors import InvalidInput
 from invariances.utils.files import atomic_write, cache_root, locked, n_cpus
 
 logger = logging.getLogger(__name__)
@@ -35,18 +36,18 @@ OnError = Literal["raise", "skip"]
 
 _CHUNK = 256  # pictures that a process decodes at a time
 _LISTED = 10  # broken files that a message names
-_VERSION = 2  # of the meaning of the bytes
+_VERSION = 3  # of the files in a cache folder
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """The pictures of a data set, yet to be decoded.
+    """The files of a picture data set, before decoding.
 
     Args:
-        name: for people.
-        paths: of the files.
+        name: of the data set, for messages and the cache folder.
+        paths: of the files, N of them.
         labels: name -> (N,), int64.
-        boxes: (left, top, right, bottom) of the part that counts, (N, 4); the whole if `None`.
+        boxes: (left, top, right, bottom) of the part to cut out, (N, 4), in pixels; the whole picture if `None`.
     """
 
     name: str
@@ -58,7 +59,12 @@ class PictureFiles:
         return len(self.paths)
 
     def take(self, rows: Int64[np.ndarray, " kept"]) -> "PictureFiles":
-        """Those at `rows`."""
+        """The files at `rows`, with their labels and boxes.
+
+        >>> files = PictureFiles("pets", ["cat.png", "dog.png"], {"class": torch.tensor([0, 1])})
+        >>> files.take(np.array([1])).paths
+        ['dog.png']
+        """
         return replace(
             self,
             paths=[self.paths[row] for row in rows],
@@ -66,11 +72,11 @@ class PictureFiles:
             boxes=None if self.boxes is None else self.boxes[rows],
         )
 
-    def decode(self, row: int, square: Square) -> np.ndarray:
-        """One picture as (3, size, size) bytes.
+    def decode(self, row: int, square: Square) -> UInt8[np.ndarray, "3 {square.size} {square.size}"]:
+        """Decode one picture.
 
         Raises:
-            BrokenPicture: it cannot be read, or its box reaches beyond it.
+            BrokenPicture: the file cannot be read, or its box reaches beyond the picture.
         """
         picture = load_picture(self.paths[row])
         if self.boxes is None:
@@ -83,22 +89,36 @@ class PictureFiles:
         return square(picture.crop(box))
 
 
+class Failure(NamedTuple):
+    """A picture that was not decoded.
+
+    Args:
+        row: its index in the data set.
+        kind: "broken" for good; "unread" if the system refused the file, which every run tries again.
+        reason: with the full path.
+    """
+
+    row: int
+    kind: Literal["broken", "unread"]
+    reason: str
+
+
 class PictureSet(ImageSet):
     """Pictures as a data set: `image` (3, size, size), float32 in [-1, 1), and every label.
 
     Args:
-        pictures: which, and their labels.
-        square: how they become square.
-        on_error: broken files stop it ("raise") or are left out ("skip"), the same ones in every run.
+        pictures: the files and their labels.
+        square: the transform to (3, size, size).
+        on_error: broken files raise an error ("raise") or are left out ("skip"), the same ones in every run.
         seed: of the dequantisation noise; `None` fixes it.
-        root: folder of all data; the cache is in it.
+        root: data folder, which holds the cache; $INVARIANCES_DATA or the user's cache folder if `None`.
 
     Attributes:
         files: path of each example.
-        skipped: what is wrong with each file that was left out.
+        skipped: reason for each file that was left out.
 
     Raises:
-        BrokenPicture: by full path, if `on_error` is "raise"; or no picture is left.
+        BrokenPicture: names the broken files, if `on_error` is "raise" or no picture is left.
     """
 
     def __init__(
@@ -112,64 +132,66 @@ class PictureSet(ImageSet):
 def cached(
     pictures: PictureFiles, square: Square, on_error: OnError = "raise", root: str | Path | None = None
 ) -> tuple[MemmapImages, PictureFiles, list[str]]:
-    """Images of those pictures that can be read, these pictures, and what is wrong with the others.
+    """Decode pictures, or read them from the cache.
+
+    Returns:
+        The images that could be decoded, their files, and the reason for each of the others.
 
     Raises:
-        ValueError: `on_error` is neither "raise" nor "skip"; the disk is too small.
+        InvalidInput: `on_error` is neither "raise" nor "skip"; the disk is too small.
         BrokenPicture: see `PictureSet`.
     """
     if on_error not in ("raise", "skip"):
-        raise ValueError(f'on_error is {on_error!r}; "raise" or "skip" is expected')
+        raise InvalidInput(f'on_error is {on_error!r}; expected "raise" or "skip"')
     folder = cache_root(root) / f"{pictures.name}-{square.size}-{_key(pictures, square)}"
-    if _is_whole(folder):
-        _try_unread(folder, pictures, square)
-    else:
+    if not _is_complete(folder):
         with locked(folder):
-            if not _is_whole(folder):
+            if not _is_complete(folder):  # no other process was faster
                 _build(folder, pictures, square)
+    _retry_unread(folder, pictures, square)
     index = _read_index(folder)
     reasons = index["broken"] | index["unread"]
-    broken = {row: reasons[str(row)] for row in sorted(map(int, reasons))}
-    _report(pictures, broken, on_error, folder)
+    failed = {row: reasons[str(row)] for row in sorted(map(int, reasons))}
+    _report(pictures, list(failed.values()), on_error, folder)
     images = MemmapImages(folder / "images.u8", tuple(index["shape"]))
-    if not broken:
+    if not failed:
         return images, pictures, []
-    rows = np.setdiff1d(np.arange(len(pictures)), list(broken))
-    return replace(images, rows=rows), pictures.take(rows), list(broken.values())
+    rows = np.setdiff1d(np.arange(len(pictures)), list(failed))
+    return replace(images, rows=rows), pictures.take(rows), list(failed.values())
 
 
-def _report(pictures: PictureFiles, broken: dict[int, str], on_error: OnError, folder: Path) -> None:
-    """Tell of broken files once, by full path."""
-    if not broken:
+def _report(pictures: PictureFiles, reasons: list[str], on_error: OnError, folder: Path) -> None:
+    """Name the broken files in one error or one warning."""
+    if not reasons:
         return
-    listed = "; ".join(list(broken.values())[:_LISTED])
-    more = f"; and {len(broken) - _LISTED} more, in {folder / 'index.json'}" if len(broken) > _LISTED else ""
-    message = f"{len(broken)} of {len(pictures)} pictures of {pictures.name} are broken: {listed}{more}"
-    if on_error == "raise" or len(broken) == len(pictures):
-        raise BrokenPicture(f'{message}. Mend or remove them, or leave them out by on_error "skip"')
+    listed = "; ".join(reasons[:_LISTED])
+    more = f"; and {len(reasons) - _LISTED} more, in {folder / 'index.json'}" if len(reasons) > _LISTED else ""
+    message = f"{len(reasons)} of {len(pictures)} pictures of {pictures.name} are broken: {listed}{more}"
+    if on_error == "raise" or len(reasons) == len(pictures):
+        raise BrokenPicture(f'{message}. Repair or remove them, or leave them out with on_error "skip"')
     logger.warning("%s. They are left out", message)
 
 
 def _key(pictures: PictureFiles, square: Square) -> str:
-    """A name for everything that the bytes depend on."""
+    """A hash of everything that the bytes depend on."""
     digest = hashlib.sha256(f"{_VERSION} {square}".encode())
     for path in pictures.paths:
-        digest.update(f"{os.path.abspath(path)} {_state(path)}\n".encode(errors="surrogateescape"))
+        digest.update(f"{os.path.abspath(path)} {_size_and_time(path)}\n".encode(errors="surrogateescape"))
     if pictures.boxes is not None:
         digest.update(pictures.boxes.tobytes())
     return digest.hexdigest()[:12]
 
 
-def _state(path: str) -> str:
+def _size_and_time(path: str) -> str:
     try:
         status = os.stat(path)
-    except OSError as error:  # a link that leads nowhere
+    except OSError as error:  # such as a dangling link
         return type(error).__name__
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _is_whole(folder: Path) -> bool:
-    """The index is written last; its file of images must still have the size it states."""
+def _is_complete(folder: Path) -> bool:
+    """Whether the index, which is written last, exists and the images have the size that it states."""
     images, index = folder / "images.u8", folder / "index.json"
     if not (index.exists() and images.exists()):
         return False
@@ -177,31 +199,69 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _build(folder: Path, pictures: PictureFiles, square: Square) -> None:
-    """Decode all pictures in several processes, going on behind the chunks that are there."""
+    """Decode all pictures in several processes, continuing after the complete chunks of an interrupted build."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (len(pictures), 3, square.size, square.size)
-    part, chunk_bytes = folder / "images.part", _CHUNK * 3 * square.size**2
+    part, log = folder / "images.part", folder / "failures.part"
+    chunk_bytes = _CHUNK * math.prod(shape[1:])
     n_done = part.stat().st_size // chunk_bytes if part.exists() else 0
     _require_space(folder, math.prod(shape) - n_done * chunk_bytes)
+    failures = _resume_failures(log, n_done * _CHUNK)
     with open(part, "ab") as images:
         images.truncate(n_done * chunk_bytes)
-        for chunk in _decoded(pictures, square, n_done):
+        for chunk, failed in _decoded(pictures, square, n_done):
+            _append_failures(log, failed)  # before the bytes, so that no complete chunk lacks its failures
             images.write(chunk.numpy().data)
-        images.flush()
+            images.flush()
+            failures += failed
         os.fsync(images.fileno())
-    index = {"name": pictures.name, "shape": shape, "broken": {}}
-    _attempt(part, index, _black(np.memmap(part, np.uint8, mode="r", shape=shape)), pictures, square)
     os.replace(part, folder / "images.u8")
-    _write_index(folder, index)
+    _write_index(folder, {"name": pictures.name, "shape": shape, **_by_kind(failures)})
+    log.unlink(missing_ok=True)
 
 
-def _try_unread(folder: Path, pictures: PictureFiles, square: Square) -> None:
-    """Fill in what the system gives out now and did not before."""
-    index = _read_index(folder)
-    if index["unread"]:
-        with locked(folder):
-            _attempt(folder / "images.u8", index, map(int, index["unread"]), pictures, square)
-            _write_index(folder, index)
+def _resume_failures(log: Path, n_rows: int) -> list[Failure]:
+    """Read the failures among the first `n_rows` rows; later ones belong to an incomplete chunk and are deleted."""
+    if not log.exists():
+        return []
+    lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    failures = [failure for failure in (Failure(*json.loads(line)) for line in lines) if failure.row < n_rows]
+    with atomic_write(log) as file:
+        file.write_text("".join(map(_as_line, failures)))
+    return failures
+
+
+def _append_failures(log: Path, failures: list[Failure]) -> None:
+    if failures:
+        with open(log, "a") as file:
+            file.writelines(map(_as_line, failures))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _as_line(failure: Failure) -> str:
+    return json.dumps(failure) + "\n"
+
+
+def _by_kind(failures: Iterable[Failure]) -> dict[str, dict[str, str]]:
+    """Row -> reason, for each kind of failure."""
+    table: dict[str, dict[str, str]] = {"broken": {}, "unread": {}}
+    for row, kind, reason in failures:
+        table[kind][str(row)] = reason
+    return table
+
+
+def _retry_unread(folder: Path, pictures: PictureFiles, square: Square) -> None:
+    """Decode again the pictures that the system refused earlier, and store those that it delivers now."""
+    if not _read_index(folder)["unread"]:
+        return
+    with locked(folder):
+        index = _read_index(folder)
+        images = np.memmap(folder / "images.u8", np.uint8, mode="r+", shape=tuple(index["shape"]))
+        tried = (_decode_into(images[row], pictures, row, square) for row in map(int, index["unread"]))
+        failed = _by_kind(failure for failure in tried if failure)
+        images.flush()
+        _write_index(folder, {**index, "broken": index["broken"] | failed["broken"], "unread": failed["unread"]})
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -216,14 +276,14 @@ def _write_index(folder: Path, index: dict[str, Any]) -> None:
 def _require_space(folder: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
-        raise ValueError(
-            f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more and its disk has {free / 1e9:.1f} GB; "
-            "free some, or set INVARIANCES_DATA to a larger disk"
+        raise InvalidInput(
+            f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more, but its disk has {free / 1e9:.1f} GB free; "
+            "delete files, or set INVARIANCES_DATA to a larger disk"
         )
 
 
-def _decoded(pictures: PictureFiles, square: Square, n_done: int) -> Iterator[Tensor]:
-    """Chunks of bytes in order, behind the first n_done."""
+def _decoded(pictures: PictureFiles, square: Square, n_done: int) -> Iterator[tuple[Tensor, list[Failure]]]:
+    """Chunks of bytes and their failures in order, after the first `n_done` chunks."""
     chunks = _Chunks(pictures, square)
     n_left = len(chunks) - n_done
     n_workers = min(n_cpus(), n_left) if n_left > 1 else 0
@@ -231,13 +291,13 @@ def _decoded(pictures: PictureFiles, square: Square, n_done: int) -> Iterator[Te
     loader: DataLoader[Any] = DataLoader(chunks, batch_size=None, sampler=order, num_workers=n_workers)
     title = f"Preparing {pictures.name}, once"
     with tqdm(desc=title, total=len(pictures), initial=n_done * _CHUNK, unit=" pictures") as bar:
-        for chunk in loader:
-            yield chunk
+        for chunk, failures in loader:
+            yield chunk, failures
             bar.update(len(chunk))
 
 
-class _Chunks(Dataset):
-    """Runs of consecutive pictures, decoded; a broken one stays all zeros."""
+class _Chunks(Dataset[tuple[np.ndarray, list[Failure]]]):
+    """Runs of consecutive pictures, decoded, and their failures; a picture that failed is all zeros."""
 
     def __init__(self, pictures: PictureFiles, square: Square) -> None:
         self.pictures, self.square = pictures, square
@@ -245,30 +305,17 @@ class _Chunks(Dataset):
     def __len__(self) -> int:
         return -(-len(self.pictures) // _CHUNK)
 
-    def __getitem__(self, chunk: int) -> np.ndarray:
+    def __getitem__(self, chunk: int) -> tuple[np.ndarray, list[Failure]]:
         rows = range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.pictures)))
         images = np.zeros((len(rows), 3, self.square.size, self.square.size), dtype=np.uint8)
-        for image, row in zip(images, rows, strict=True):
-            with suppress(BrokenPicture):
-                image[:] = self.pictures.decode(row, self.square)
-        return images
+        tried = [_decode_into(images[i], self.pictures, row, self.square) for i, row in enumerate(rows)]
+        return images, [failure for failure in tried if failure]
 
 
-def _black(images: np.ndarray) -> list[int]:
-    """The rows of zeros: pictures that were not decoded, or are black."""
-    return [row for row, image in enumerate(images) if not image.any()]
-
-
-def _attempt(images: Path, index: dict[str, Any], rows: Iterable[int], pictures: PictureFiles, square: Square) -> None:
-    """Decode rows once more into their file, and let the index state row -> reason of those that failed.
-
-    What is broken stays so; what the system did not give out is `unread`, and tried again by every run.
-    """
-    places = np.memmap(images, np.uint8, mode="r+", shape=tuple(index["shape"]))
-    index["unread"] = {}
-    for row in rows:
-        try:
-            places[row] = pictures.decode(row, square)
-        except BrokenPicture as error:
-            index["unread" if isinstance(error, UnreadPicture) else "broken"][str(row)] = str(error)
-    places.flush()
+def _decode_into(image: np.ndarray, pictures: PictureFiles, row: int, square: Square) -> Failure | None:
+    """Write one decoded picture into `image`, or return why that failed."""
+    try:
+        image[:] = pictures.decode(row, square)
+    except BrokenPicture as error:
+        return Failure(row, "unread" if isinstance(error, UnreadPicture) else "broken", str(error))
+    return None

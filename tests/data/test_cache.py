@@ -1,6 +1,8 @@
 import json
+import os
 import pickle
 import shutil
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_images_are_decoded_once_in_order(pictures, decoded, tmp_path):
     )
 
 
-def test_several_processes_give_the_same(pictures, monkeypatch, tmp_path):
+def test_several_processes_decode_the_same(pictures, monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "_CHUNK", 4)
     monkeypatch.setattr(cache, "n_cpus", lambda: 2)
     assert levels(cached(pictures, Square(8), root=tmp_path)[0]) == list(range(20))
@@ -84,7 +86,37 @@ def test_a_build_that_was_interrupted_goes_on(pictures, decoded, tmp_path, monke
         part.write(b"half a chunk")
     decoded.clear()
     assert levels(cached(pictures, Square(8), root=tmp_path)[0]) == list(range(20))
-    assert decoded == [*range(12, 20), 0]  # and the black one again, to see that it is not broken
+    assert decoded == list(range(12, 20))
+
+
+def test_black_pictures_are_decoded_once(decoded, tmp_path):
+    paths = [str(write_picture(tmp_path / "in" / f"{i:02}.png", "black")) for i in range(20)]
+    pictures = PictureFiles("night", paths, {})
+    for _ in range(2):
+        images, _, skipped = cached(pictures, Square(8), root=tmp_path)
+        assert levels(images) == [0] * 20 and skipped == []
+    assert decoded == list(range(20))
+
+
+def test_failures_survive_a_kill(broken, decoded, tmp_path, monkeypatch):
+    decode = PictureFiles.decode
+
+    def killed(self, row, square):
+        return os._exit(9) if row == 10 else decode(self, row, square)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureFiles, "decode", killed)
+        process = get_context("fork").Process(target=cached, args=(broken, Square(8), "skip", tmp_path))
+        process.start()
+        process.join()
+        assert process.exitcode == 9
+    (log,) = (tmp_path / "cache").glob("numbers-*/failures.part")
+    with open(log, "a") as file:
+        file.write('[9, "broken", "of a chunk without its bytes"]\n[10, "bro')
+    images, _, skipped = cached(broken, Square(8), "skip", tmp_path)
+    assert decoded == list(range(8, 20)) and not log.exists()
+    assert levels(images, 18) == [i for i in range(20) if i not in (3, 7)]
+    assert ["03.png" in skipped[0], "07.png" in skipped[1], len(skipped)] == [True, True, 2]
 
 
 @pytest.mark.parametrize("damage", ["index", "images", "cut"])
@@ -169,7 +201,7 @@ def refuse(monkeypatch, path, times):
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_what_the_system_refuses_is_tried_again_in_every_run(pictures, decoded, tmp_path, monkeypatch, on_error):
     (tmp_path / "in" / "03.png").write_bytes(b"no picture")
-    refuse(monkeypatch, pictures.paths[5], times=3)  # while building, when its zeros are looked at, in the second run
+    refuse(monkeypatch, pictures.paths[5], times=3)  # while building, right after it, in the second run
     for _ in range(2):
         if on_error == "raise":
             with pytest.raises(BrokenPicture, match=r"2 of 20 .*03\.png .*05\.png .*Permission denied"):
@@ -223,7 +255,7 @@ def test_the_index_tells_what_the_file_holds(broken, decoded, tmp_path):
     assert content["shape"] == [20, 3, 8, 8] and list(content["broken"]) == ["3", "7"]
 
 
-def test_mapped_images_travel_by_name(pictures, decoded, tmp_path):
+def test_memmap_images_travel_by_name(pictures, decoded, tmp_path):
     images = cached(pictures, Square(8), root=tmp_path)[0]
     levels(images)
     message = pickle.dumps(images)
@@ -231,7 +263,7 @@ def test_mapped_images_travel_by_name(pictures, decoded, tmp_path):
     assert levels(pickle.loads(message)) == list(range(20))
 
 
-def test_mapped_images_may_be_some_of_the_rows(tmp_path):
+def test_memmap_images_may_be_some_of_the_rows(tmp_path):
     (tmp_path / "x").write_bytes(bytes(range(12)))
     images = MemmapImages(tmp_path / "x", (4, 3, 1, 1), np.array([0, 3]))
     assert len(images) == 2 and images[np.array([1])].ravel().tolist() == [9, 10, 11]
