@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import invariances.demo
-from invariances.cli.arguments import Parser, split_overrides
+from invariances.cli.command_line import Parser, split_overrides
 from invariances.config.building import class_and_arguments, locate_dataset
 from invariances.config.classes import locate
 from invariances.config.reading import parse, read

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from invariances.cli.arguments import Parser, split_overrides
+from invariances.cli.command_line import Parser, split_overrides
 from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from invariances.cli import layers, report
-from invariances.cli.arguments import Parser
+from invariances.cli.command_line import Parser
 from invariances.errors import UserError
 
 COMMANDS = {"layers": layers, "report": report}

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from invariances.models import Layer
 
 HELP = "the layers at which a network can be cut"
-EXAMPLES = """  invariances layers torchvision:resnet50
+EXAMPLES = """\
+  invariances layers torchvision:resnet50
   invariances layers timm:vgg11 --size 128
   invariances layers invariances.models.DigitClassifier
   invariances layers latest:digits_clf

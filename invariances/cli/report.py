@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 HELP = "one page on what each layer keeps and drops"
-EXAMPLES = """  invariances report logs/2026-11-25T10-00-00_digits_cinn_conv1 logs/2026-11-25T10-01-00_digits_cinn_logits
+EXAMPLES = """\
+  invariances report logs/2026-11-25T10-00-00_digits_cinn_conv1 logs/2026-11-25T10-01-00_digits_cinn_logits
   invariances report latest:digits_cinn_conv1 latest:digits_cinn_logits -o my_report
 """
 

@@ -88,7 +88,7 @@ def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
 def build_evaluations(config: Mapping[str, Any], debug: bool = False) -> dict[str, Any]:
     """The evaluations of a config by name; a debug run leaves out files of statistics."""
     evaluations = {}
-    for name, spec in evaluation_specs(config | {"fid_stats": None} if debug else config).items():
+    for name, spec in evaluation_specs({**config, "fid_stats": None} if debug else config).items():
         section = f"evaluation/{name}"
         arguments = build_networks(class_and_arguments(spec)[1], section)
         evaluations[name] = make(locate_evaluation(name, spec), arguments, section)
@@ -134,7 +134,7 @@ def build_iterator(config: Mapping[str, Any], num_steps: int) -> Any:
     """
     iterator = locate_iterator(config)
     accepted, _ = parameters(iterator)
-    derived = config | {"num_steps": num_steps, "learning_rate": learning_rate(config)}
+    derived = {**config, "num_steps": num_steps, "learning_rate": learning_rate(config)}
     arguments = {name: derived[name] for name in accepted if name in derived and name not in PARTS}
     for name, part in PARTS.items():
         if name in accepted and part.section in config:

@@ -18,6 +18,7 @@ from invariances.config.building import (
 )
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS, KEYS, PAIRS, Key
+from invariances.config.offers import unmet
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
 from invariances.errors import UserError
@@ -141,8 +142,6 @@ def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _misfit(config: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> Iterator[str]:
     """What an evaluation needs and the training task, or its model, does not offer."""
-    from invariances.evaluation.base import unmet  # plotting comes along
-
     with suppress(UserError):  # classes that cannot be found are reported with their own keys
         iterator, model = locate_iterator(config), locate(config.get("model"), "model", NETWORK)
         if problem := unmet(locate_evaluation(name, spec), iterator, model):

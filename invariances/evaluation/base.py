@@ -1,10 +1,9 @@
 """The base class of evaluations, what they may need of a training task, and the function that runs several of them.
 
-The protocols below name what training tasks offer. An evaluation states in `needs` which of them it uses; `unmet`
-compares that with the classes in a config before any work is done.
+The protocols below name what training tasks offer. An evaluation states in `needs` which of them it uses; the check of
+a config compares that with the classes in it before any work is done.
 """
 
-import inspect
 import json
 import logging
 import math
@@ -15,12 +14,11 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import UnionType
-from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from typing_extensions import get_protocol_members
 
 from invariances.data.base import Batch
 from invariances.data.unpairing import unpaired
@@ -199,43 +197,6 @@ class Evaluation(ABC, Generic[Offer]):
         if cls is Evaluation and any("__call__" in vars(base) for base in other.__mro__):
             return True
         return NotImplemented
-
-
-def unmet(evaluation: type, iterator: type, model: type | None) -> str | None:
-    """What an evaluation needs and the classes of a config lack.
-
-    Only classes are looked at: a class offers its methods, its class attributes, and what it annotates.
-
-    Args:
-        evaluation: an `Evaluation`, or a class that is called like one and states no needs.
-        iterator: class of the task.
-        model: class of its model, if it is known.
-
-    Returns:
-        a clause for a message; None if all needs are met.
-
-    >>> class Classifying:
-    ...     pass
-    >>> class Draws(Evaluation[HasViews]):
-    ...     needs = HasViews
-    >>> unmet(Draws, Classifying, None)
-    'needs a task with device and views; Classifying has none'
-    """
-    pairs = {"task": ("needs", iterator), "model": ("needs_model", model)}
-    for kind, (attribute, found) in pairs.items():
-        needs = getattr(evaluation, attribute, None)
-        if needs is None or found is None:
-            continue
-        lacking = [_lacking(option, found) for option in get_args(needs) or (needs,)]
-        if all(lacking):
-            return f"needs a {kind} with {' or '.join(map(' and '.join, lacking))}; {found.__name__} has none"
-    return None
-
-
-def _lacking(protocol: type, found: type) -> list[str]:
-    """Members of a protocol that a class does not have."""
-    declared = {name for base in found.__mro__ for name in inspect.get_annotations(base)}
-    return sorted(name for name in get_protocol_members(protocol) if name not in declared and not hasattr(found, name))
 
 
 @dataclass(frozen=True)

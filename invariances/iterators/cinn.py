@@ -35,8 +35,8 @@ class CINNIterator(Iterator):
         ValueError: the flow's arguments do not fit the layer or the autoencoder.
     """
 
-    greybox: Frozen
-    autoencoder: Frozen
+    greybox: Frozen[Any]
+    autoencoder: Frozen[Any]
     baseline: nn.Module | None
 
     def __init__(
@@ -53,7 +53,7 @@ class CINNIterator(Iterator):
         self.greybox, self.autoencoder = Frozen(greybox), Frozen(autoencoder)
         self.baseline = None
         if baseline_dim is not None:
-            self.baseline = MLP(math.prod(greybox.shape), autoencoder.z_dim, baseline_dim, baseline_depth)
+            self.baseline = _baseline(greybox, autoencoder, baseline_dim, baseline_depth)
 
     def configure_optimizers(self) -> Any:
         """One Adam over the weights of the flow and of the baseline; it looks at each weight by itself."""
@@ -64,8 +64,8 @@ class CINNIterator(Iterator):
     ) -> None:
         """Clip the gradients of flow and baseline apart, so that neither shortens the other's."""
         clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-        for network in (self.model, self.baseline) if gradient_clip_val else ():
-            if network is not None:
+        for network in (self.model, self.baseline):
+            if gradient_clip_val and network is not None:
                 clip(network.parameters(), gradient_clip_val)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
@@ -107,6 +107,10 @@ class CINNIterator(Iterator):
     def facts(self) -> dict[str, Any]:
         """The layer under study and its place in the network."""
         return {"layer": self.greybox.network.layer, "depth": self.greybox.network.depth}
+
+
+def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int) -> MLP:
+    return MLP(math.prod(greybox.shape), autoencoder.z_dim, hidden_dim, hidden_depth)
 
 
 def _check_sizes(model: Any, greybox: Any, autoencoder: Any) -> None:

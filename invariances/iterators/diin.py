@@ -41,7 +41,7 @@ class DIINIterator(IINIterator):
         if not 0 <= rho < 1:
             raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")
         self.rho = rho
-        self.factor_names = _names(factor_names, len(model.sizes))
+        self.factor_names = _names(factor_names, len(self.model.sizes))
 
     @property
     def in_channel(self) -> int:

@@ -27,7 +27,7 @@ class IINIterator(Iterator):
     """
 
     factor_names: tuple[str, ...] = ("all",)
-    first_stage: Frozen
+    first_stage: Frozen[Any]
 
     def __init__(self, model: nn.Module, first_stage: nn.Module, **schedule: Any) -> None:
         super().__init__(model, **schedule)

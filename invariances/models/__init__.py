@@ -5,9 +5,9 @@ from invariances.models.classifier import Classifier, DigitClassifier
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
-from invariances.models.layers import Layer
 from invariances.models.mlp import MLP
 from invariances.models.pretrained import Preprocess
+from invariances.models.splitting import Layer
 
 __all__ = [
     "MLP",

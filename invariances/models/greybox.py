@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
 from invariances.models.checks import check_images
-from invariances.models.layers import (
+from invariances.models.pretrained import LoadedNetwork, load_network
+from invariances.models.splitting import (
     EndpointWrapper,
     Layer,
     Trace,
@@ -20,7 +21,6 @@ from invariances.models.layers import (
     splittable_layers,
     trace,
 )
-from invariances.models.pretrained import LoadedNetwork, load_network
 from invariances.utils.memory import is_out_of_memory
 
 ROUNDING = 100  # tolerated rounding errors, in machine epsilons of the largest output

@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from invariances.errors import Stopped, UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
+from invariances.evaluation.base import Batches
 from invariances.training.loggers.wandb import Wandb
 from invariances.utils import checkpoints
 from invariances.utils.images import save_png
@@ -142,7 +143,7 @@ class Evaluations(pl.Callback):
             shutil.rmtree(folder, ignore_errors=True)  # left by a run that was cut off
             folder.mkdir(parents=True)
             losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
-            results = evaluate(self.evaluations, pl_module, trainer.val_dataloaders, folder, losses)
+            results = evaluate(self.evaluations, pl_module, cast(Batches, trainer.val_dataloaders), folder, losses)
             metrics, self.missing = results.metrics, results.missing
             pl_module.log_dict(metrics, rank_zero_only=True)
             self.numbers = losses | metrics

@@ -213,7 +213,7 @@ def test_the_report_tells_what_factors_stand_for():
     cut = train("clf_diin", "--Transformer/factor_config", "[10, 5, 17]")
     assert command.main(["report", str(judged.path), str(cut.path), "-o", "out"]) == 0
     page = Path("out/report.html").read_text()
-    assert page.count("<h2>What the factors stand for") == 2 and "What each layer keeps" not in page.split("<body>")[1]
+    assert page.count("<h2>Meaning of the factors") == 2 and "What each layer keeps" not in page.split("<body>")[1]
     assert "class becomes the donor" in page and "predicted class changes" in page and "Random walks in colour" in page
     assert f"{metrics(cut)['metrics']['response_digit_sigma']:.3f}" in page
     assert page.count("<img") == len(list(Path("out").glob("*.png"))) == 3 + 3 + 1 + 1  # swaps, walks, ways, response
@@ -286,7 +286,7 @@ class TestFewExamples:
         train("ae", "--Model/in_channels", 1, *some(50), *some(7, "validation"))
         message = refused(capsys, "iin", *some(1), *some(1, "validation"), "--batch_size", 25)
         told = "edflow: error: datasets/train: 1 example(s), batch_size 25; the first batch is refused: "
-        assert message.startswith(told) and "needs at least 2 values a channel" in message
+        assert message.startswith(told) and "expected at least 2 values per channel" in message
         assert not list(Path("logs").glob("*_iin*"))
 
     def test_all_validation_examples_count(self):

@@ -45,7 +45,7 @@ class Wandb(Logger):
         super().__init__()
         self.folder, self.handlers = folder, handlers
         self._run: Any = None
-        if active and rank_zero_only.rank == 0:
+        if active and rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning sets it
             self._run = self._begin({"project": project, "entity": entity, "config": plain(config)})
 
     @property

@@ -27,7 +27,7 @@ from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll,
 from invariances.evaluation.metrics.faithfulness.similarity import similarities
 from invariances.evaluation.metrics.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
 from invariances.models import Frozen
-from invariances.models.layers import evaluating
+from invariances.models.splitting import evaluating
 from invariances.utils.arguments import require_at_least
 
 
