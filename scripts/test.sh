@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Check the style and run the tests; further arguments go to pytest (-m slow runs the slow ones).
+# Check style and types and run the tests; further arguments go to pytest (-m slow runs the slow ones).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 . scripts/environment.sh test
 
 ruff check .
+mypy
 export OMP_NUM_THREADS=1  # one process a core is faster than threads that wait for each other
 python -m pytest -n auto "$@"
