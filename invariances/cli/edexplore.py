@@ -30,7 +30,7 @@ PAGE = Path(invariances.demo.__file__).parent / "data_browser.py"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; becomes the server of the page, or returns 2 for a mistake of the user."""
+    """Replace this process by the server of the page; returns 2 for a mistake of the user."""
     try:
         options, words = parser().parse_known_args(arguments)
         splits = read_splits(options, overrides(words))
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags, without overrides."""
+    """The parser of the flags, without overrides."""
     built = Parser(
         prog="edexplore",
         usage="edexplore (--dataset CLASS | -b FILE ...) [--port PORT] [--NAME VALUE]",
@@ -61,19 +61,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def port(text: str) -> int:
-    """The number of a port.
+    """Parse the number of a port.
 
     Raises:
-        ArgumentTypeError: no computer has such a port.
+        ArgumentTypeError: it is outside 1 … 65535.
     """
     number = int(text)
     if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is no port; 1 to 65535 is expected")
+        raise argparse.ArgumentTypeError(f"got port {text}; expected 1 to 65535")
     return number
 
 
 def overrides(words: list[str]) -> dict[str, str]:
-    """`--key value` and `--key=value` as key -> value.
+    """Parse `--key value` and `--key=value` to key -> value.
 
     Raises:
         UserError: a stray word, or a key without a value.
@@ -91,7 +91,7 @@ def _value_after(key: str, word: str | None) -> str:
 
 
 def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The data sets, split -> {"class": dotted path, argument: value}.
+    """Read the data sets to show: split -> {"class": dotted path, argument: value}.
 
     Raises:
         UserError: a config that cannot be read or names none; a class that cannot be found.
@@ -101,17 +101,15 @@ def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[st
         return with_siblings(options.dataset, arguments)
     datasets = read(options.base, changes).get("datasets")
     if not isinstance(datasets, dict) or not datasets:
-        raise UserError(
-            f"{' '.join(options.base)}: no data sets; `datasets: {{train: dotted.Class}}` is expected"
-        )
+        raise UserError(f"{' '.join(options.base)}: no data sets; expected `datasets: {{train: dotted.Class}}`")
     parts = {split: class_and_arguments(spec) for split, spec in datasets.items()}
     return {split: {"class": path, **arguments} for split, (path, arguments) in parts.items()}
 
 
 def with_siblings(path: str, arguments: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A data set, first, and the other splits beside it: ATrain, ATest and AValidation go together.
+    """A data set, then its other splits: ATrain, ATest and AValidation are splits of the same data.
 
-    The others get those of the arguments that they take.
+    The other splits get those of the arguments that their constructors have.
     """
     own = locate(path, "--dataset")
     suffix = next((suffix for suffix in SPLITS if path.endswith(suffix)), "")
@@ -125,10 +123,10 @@ def with_siblings(path: str, arguments: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def check(split: str, spec: dict[str, Any]) -> None:
-    """Compare a data set's arguments with its constructor.
+    """Check the arguments of a data set against its constructor.
 
     Raises:
-        UserError: with all mistakes.
+        UserError: lists all mistakes.
     """
     path, arguments = class_and_arguments(spec)
     found = list(mistakes(locate_dataset(path, split), arguments, f"datasets/{split}"))
@@ -137,7 +135,7 @@ def check(split: str, spec: dict[str, Any]) -> None:
 
 
 def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
-    """Become the server of the page.
+    """Replace this process by the server of the page.
 
     Raises:
         UserError: Streamlit is missing.
@@ -146,7 +144,7 @@ def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
         raise UserError("the page needs the package streamlit, which is missing: pip install streamlit")
     command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
     settings = ["--server.address=localhost", "--browser.gatherUsageStats=false"]
-    settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # it stumbles over torch
+    settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # the watcher fails on torch
     settings += [f"--server.port={port}"] if port else []
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits)])

@@ -1,7 +1,24 @@
 """Data sets: every example is a dict of tensors, images are float32 (C, H, W) in [-1, 1].
 
-A data set is a class with plain arguments. Training sets draw noise, colours and partners anew in each epoch,
-from their seed; test sets never change. See `invariances.data.base` for what all have in common.
+A data set is a class with plain arguments. In training sets noise, colours and pairs are random functions of the
+seed, the epoch and the example; test sets are the same in every epoch and run.
+
+- own pictures: `Folder`, `LabelFolder`
+- digits (8×8): `DigitsTrain/Test`, in colour `ColorfulDigitsTrain/Test`, pairs `ColorfulDigitsPairsTrain/Test`
+- MNIST: `MNISTTrain/Test`, in colour `SingleColorfulMNISTTrain/Test`, pairs `ColorfulMNISTTrain/Test`
+- FashionMNIST: `FashionMNISTTrain/Test`, pairs `ColorfulFashionMNISTTrain/Test`
+- CIFAR10: `CIFAR10Train/Test`
+- CelebA: `CelebATrain/Test`, pairs `FactorCelebATrain/Test`
+- ImageNet: `ImageNetTrain/Validation`, its carnivores `ImageNetAnimalsTrain/Validation`
+- AnimalFaces: `AnimalFacesTrain/Test`, `AnimalFacesSharedTrain/Test`, `AnimalFacesRestrictedTrain/Test`
+- inputs of BigGAN: `BigGANSamplesTrain/Test`
+
+Any map-style data set of such dicts can be used in their place; `invariances.data.base.BatchedDataset` is a base class
+that computes whole batches.
+
+>>> from invariances.data import DigitsTest
+>>> {name: tuple(value.shape) for name, value in DigitsTest()[0].items()}
+{'image': (1, 32, 32), 'class': ()}
 """
 
 from invariances.data.sets.animalfaces import (

@@ -1,4 +1,4 @@
-"""Unpacking archives with progress, going on where it was interrupted."""
+"""Unpacking of archives, with progress, that continues where it was interrupted."""
 
 import shutil
 import tarfile
@@ -12,83 +12,97 @@ from typing import IO
 
 from tqdm import tqdm
 
+from invariances.errors import InvalidInput
 from invariances.utils.files import atomic_write, locked
 
 
 class MissingFiles(FileNotFoundError, ValueError):
-    """Data that has to be fetched by hand; the message says which files go where."""
+    """Data that must be downloaded by hand is missing; the message says which files go where."""
 
 
-def prepare(folder: Path, archive: Path, help: str, place: Callable[[str], Path]) -> None:
-    """Let `folder` hold the files of `archive`, unless it is there already.
+def unpack_archive(folder: Path, archive: Path, help: str, target: Callable[[str], Path]) -> None:
+    """Unpack `archive` into `folder`, unless the folder exists.
+
+    A .tar inside a .tar is unpacked too. Every file is written atomically, and a call that was interrupted is
+    continued by the next one.
 
     Args:
-        folder: as it is if it exists, but for one that an interrupted call left.
-        archive: .zip or .tar; an archive inside of it is unpacked in its turn.
+        folder: the result; left as it is if it exists, unless an interrupted call left it.
+        archive: .zip or .tar, possibly compressed.
         help: where to get the files; ends the message if they are missing.
-        place: path of a file, from its name in the archive.
+        target: path to unpack a file to, as a function of its name in the archive.
 
     Raises:
-        MissingFiles: neither is there.
-        ValueError: the archive is damaged.
+        MissingFiles: neither the folder nor the archive exists.
+        InvalidInput: the archive is damaged.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> with zipfile.ZipFile(home / "a.zip", "w") as packed:
+    ...     packed.writestr("deep/1.txt", "one")
+    >>> unpack_archive(home / "a", home / "a.zip", "", lambda name: home / "a" / PurePosixPath(name).name)
+    >>> (home / "a" / "1.txt").read_text()
+    'one'
     """
-    mark = folder / ".unpacking"
-    if folder.exists() and not mark.exists():
+    incomplete = folder / ".unpacking"  # exists until everything is unpacked
+    if folder.exists() and not incomplete.exists():
         return
     if not archive.is_file():
         raise MissingFiles(f"neither the folder {folder} nor the archive file {archive} is there. {help}")
     with locked(folder):
-        if folder.exists() and not mark.exists():  # another process was faster
+        if folder.exists() and not incomplete.exists():  # another process was faster
             return
         with _opened(archive) as packed:
             folder.mkdir(exist_ok=True)
-            mark.touch()
+            incomplete.touch()
             if isinstance(packed, zipfile.ZipFile):
-                _unzip(packed, archive, place)
+                _unzip(packed, archive, target)
             else:
-                _untar(packed, archive, place)
-        mark.unlink()
+                _untar(packed, archive, target)
+        incomplete.unlink()
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
-    """The archive, open; what is wrong with it is told."""
+    """Open an archive; damage found in the block is reported with its path."""
     try:
         with zipfile.ZipFile(archive) if archive.suffix == ".zip" else tarfile.open(archive) as packed:
             yield packed
     except (zipfile.BadZipFile, tarfile.ReadError, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} is damaged or no archive: {error}. Fetch it anew") from error
+        raise InvalidInput(
+            f"{archive} is damaged or no archive: {error}. Delete the file and download it again"
+        ) from error
 
 
-def _unzip(zipped: zipfile.ZipFile, archive: Path, place: Callable[[str], Path]) -> None:
+def _unzip(zipped: zipfile.ZipFile, archive: Path, target: Callable[[str], Path]) -> None:
     for member in tqdm(zipped.infolist(), desc=f"Unpacking {archive.name}, once", unit=" files"):
         if not member.is_dir():
             with zipped.open(member) as source:
-                _write(source, member.file_size, place(member.filename))
+                _write(source, member.file_size, target(member.filename))
 
 
-def _untar(tar: tarfile.TarFile, archive: Path, place: Callable[[str], Path]) -> None:
+def _untar(tar: tarfile.TarFile, archive: Path, target: Callable[[str], Path]) -> None:
     size = archive.stat().st_size
     with tqdm(desc=f"Unpacking {archive.name}, once", total=size, unit="B", unit_scale=True) as bar:
         for member in tar:
-            _unpack(tar, member, place)
+            _unpack_member(tar, member, target)
             bar.update(member.offset_data + member.size - bar.n)
 
 
-def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Callable[[str], Path]) -> None:
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Callable[[str], Path]) -> None:
     source = tar.extractfile(member)
     if source is None:  # a folder
         return
     if PurePosixPath(member.name).suffix == ".tar":
         with tarfile.open(fileobj=source) as inner:
-            for each in inner:
-                _unpack(inner, each, place)
+            for inner_member in inner:
+                _unpack_member(inner, inner_member, target)
     else:
-        _write(source, member.size, place(member.name))
+        _write(source, member.size, target(member.name))
 
 
 def _write(source: BufferedIOBase | IO[bytes], size: int, path: Path) -> None:
-    """One file, whole, unless it is there."""
+    """Write one file atomically, unless it exists with that size."""
     if not path.exists() or path.stat().st_size != size:
         with atomic_write(path) as part, open(part, "wb") as file:
             shutil.copyfileobj(source, file)

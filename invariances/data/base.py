@@ -1,6 +1,6 @@
-"""What every data set is: examples that are dicts of tensors, made a batch at a time.
+"""Base classes of the data sets: examples are dicts of tensors, computed a batch at a time.
 
-Images leave here as float32 (C, H, W) in [-1, 1). A byte is dequantised, x = (byte + u) / 128 − 1 with
+Images are float32 (C, H, W) in [-1, 1). A byte is dequantised, x = (byte + u) / 128 − 1 with
 u ~ U[0, 1) drawn for each pixel, so that a density on images stays bounded (Theis et al., "A note on the
 evaluation of generative models", ICLR 2016).
 """
@@ -21,25 +21,30 @@ from torch.utils.data import Dataset
 
 from invariances.data.memmap import MemmapImages
 from invariances.data.random_streams import RandomStreams
+from invariances.errors import InvalidInput
 
 Batch = dict[str, Tensor]
 Labels = dict[str, Tensor]  # each (N,), int64
 Bytes = UInt8[np.ndarray, "examples channels height width"]
 Images = Bytes | MemmapImages
 
-_BLOCK = 2**19  # bytes that are worked on at a time, so that they stay in the processor's cache
-_FIXED_SEED = 0x7E57  # of sets that never change; other numbers than those of a training set
+_BLOCK = 2**19  # bytes that are processed at a time, so that they stay in the processor's cache
+_FIXED_SEED = 0x7E57  # of fixed data sets; its random numbers differ from those of a training set
 
 
 def dequantize(
     pixels: np.ndarray, streams: RandomStreams, stream: str = "dequantisation"
 ) -> Float32[Tensor, "batch channels height width"]:
-    """Bytes as numbers in [-1, 1): x = (pixels + u) / 128 − 1 with u ~ U[0, 1).
+    """Convert bytes to floats in [-1, 1): x = (pixels + u) / 128 − 1 with u ~ U[0, 1).
 
     Args:
         pixels: bytes, or numbers in [0, 255], (B, C, H, W).
-        streams: of these B examples.
-        stream: name of this noise among the example's draws.
+        streams: random streams of these B examples.
+        stream: name of the stream that the noise comes from.
+
+    >>> image = dequantize(np.full((1, 1, 2, 2), 255), RandomStreams(seed=0, epoch=0, index=np.array([0])))
+    >>> bool((image >= 127 / 128).all() and (image < 1).all())
+    True
     """
     out = np.empty(pixels.shape, dtype=np.float32)
     n = math.prod(pixels.shape[1:])
@@ -52,32 +57,35 @@ def dequantize(
     return torch.from_numpy(out)
 
 
-def require_size(size: int, name: str = "size") -> None:
-    """Refuse what is no number of pixels.
-
-    Raises:
-        ValueError: it is below 1.
-    """
-    if size < 1:
-        raise ValueError(f"{name} is {size}; expected to be 1 pixel or more")
-
-
 def ten_classes(values: np.ndarray, source: str | Path) -> Labels:
-    """The label `class`, of classes 0 … 9 that a file holds.
+    """The classes 0 … 9 of a file as the label `class`.
+
+    Args:
+        values: the classes, (N,).
+        source: the file, for the message.
 
     Raises:
-        ValueError: it holds others.
+        InvalidInput: a class is not among 0 … 9.
+
+    >>> ten_classes(np.array([3, 9]), "labels")
+    {'class': tensor([3, 9])}
     """
     others = values[~np.isin(values, np.arange(10))]
     if others.size:
-        raise ValueError(f"{source} has the class {others[0]}; 0 to 9 are expected. Delete it to fetch it anew")
+        raise InvalidInput(
+            f"{source} has the class {others[0]}; expected 0 to 9. Delete the file and run again to download it again"
+        )
     return {"class": torch.from_numpy(values.astype(np.int64))}
 
 
 def resize(
     images: Bytes, size: int, chunk: int = 4096
 ) -> UInt8[np.ndarray, "examples channels {size} {size}"]:
-    """Square images at another size, bilinear with antialias; they are returned as they are if it fits."""
+    """Resize images to `size` × `size` pixels, bilinear with antialias; returned unchanged if they have that size.
+
+    >>> resize(np.zeros((2, 1, 28, 28), dtype=np.uint8), 32).shape
+    (2, 1, 32, 32)
+    """
     if images.shape[-2:] == (size, size):
         return images
     out = np.empty((*images.shape[:2], size, size), dtype=np.uint8)
@@ -88,25 +96,39 @@ def resize(
 
 
 class BatchedDataset(Dataset[Batch], ABC):
-    """A map-style data set that makes whole batches by array operations.
+    """A map-style data set that computes whole batches by array operations.
 
     A subclass implements `make`. `data[i]` is one example, a dict of tensors; `data.__getitems__(indices)`
     is a batch, the same dict with a leading dimension: `DataLoader(data, batch_size=25, collate_fn=dict)`.
-    Whatever is random in an example is a function of (seed, epoch, index): the same alone or in any batch,
-    in any worker and in any run; another in every epoch.
+    Everything random in an example is a function of (seed, epoch, index): the same alone or in any batch,
+    in any worker and in any run; different in every epoch.
 
     Args:
         n: number of examples.
-        labels: name -> whole array (n,), int64; read without decoding an image.
-        seed: of the random draws; `None` fixes them, so that each example is the same bytes for ever.
+        labels: name -> values of all examples, (n,), int64; available without decoding an image.
+        seed: of the random numbers; `None` fixes them, so that an example is the same in every epoch and run.
+
+    Raises:
+        InvalidInput: labels of another shape or dtype.
+
+    Example:
+        >>> class Noise(BatchedDataset):
+        ...     def make(self, index, streams):
+        ...         return {"x": torch.from_numpy(streams.noise("x", 3)), **self.labels_at(index)}
+        >>> data = Noise(10, {"class": torch.arange(10)}, seed=0)
+        >>> batch = data.__getitems__([7, 2])
+        >>> batch["x"].shape, batch["class"]
+        (torch.Size([2, 3]), tensor([7, 2]))
+        >>> torch.equal(data[2]["x"], batch["x"][1])
+        True
     """
 
     def __init__(self, n: int, labels: Labels, seed: int | None) -> None:
         for name, values in labels.items():
             if values.shape != (n,) or values.dtype != torch.int64:
-                raise ValueError(
+                raise InvalidInput(
                     f"label {name!r} has shape {tuple(values.shape)} and {values.dtype}; "
-                    f"{n} examples want ({n},) and torch.int64"
+                    f"expected ({n},) and torch.int64 for {n} examples"
                 )
         self._n = n
         self.labels = labels
@@ -116,11 +138,11 @@ class BatchedDataset(Dataset[Batch], ABC):
 
     @property
     def epoch(self) -> int:
-        """The epoch that random draws belong to."""
+        """The epoch that the random numbers are those of."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew for this epoch; a fixed data set stays as it is."""
+        """Use the random numbers of this epoch; without effect on a fixed data set."""
         if self.seed is not None:
             self._epoch.fill_(epoch)
 
@@ -141,12 +163,20 @@ class BatchedDataset(Dataset[Batch], ABC):
 
     @abstractmethod
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """The examples at `index`, as one dict of tensors with a leading dimension (B, …)."""
+        """Compute a batch.
+
+        Args:
+            index: of the examples, (B,), in 0 … n − 1.
+            streams: random streams of these examples.
+
+        Returns:
+            name -> tensor with a leading dimension, (B, …).
+        """
 
     def labels_at(self, index: Int64[np.ndarray, " batch"]) -> Batch:
-        """Every label of the examples at `index`."""
-        where = torch.from_numpy(index)
-        return {name: values[where] for name, values in self.labels.items()}
+        """All labels of the examples at `index`, each (B,)."""
+        rows = torch.from_numpy(index)
+        return {name: values[rows] for name, values in self.labels.items()}
 
 
 class ImageSet(BatchedDataset):
@@ -158,6 +188,11 @@ class ImageSet(BatchedDataset):
         images: uint8, (N, C, H, W).
         labels: name -> (N,), int64.
         seed: of the dequantisation noise; `None` fixes it.
+
+    Example:
+        >>> data = ImageSet(np.zeros((5, 1, 8, 8), dtype=np.uint8), {"class": torch.arange(5)}, seed=0)
+        >>> data[3]["image"].shape, data[3]["class"]
+        (torch.Size([1, 8, 8]), tensor(3))
     """
 
     def __init__(self, images: Images, labels: Labels, seed: int | None) -> None:
@@ -165,5 +200,5 @@ class ImageSet(BatchedDataset):
         self.images = images
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`image` and the labels."""
+        """Dequantise the images."""
         return {"image": dequantize(self.images[index], streams), **self.labels_at(index)}

@@ -1,4 +1,4 @@
-"""Grey images made colourful: a colour is a factor of variation whose true value is known."""
+"""Grey images in random colours: the colour is a factor of variation whose true value is known."""
 
 import math
 
@@ -13,7 +13,7 @@ from invariances.data.random_streams import RandomStreams
 
 
 def hue_to_rgb(hue: Float[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3"]:
-    """Fully saturated colours HSV(hue, 1, 1) as RGB in [0, 1]; hue in radians.
+    """Convert fully saturated colours HSV(hue, 1, 1) to RGB in [0, 1]; hue in radians.
 
     >>> hue_to_rgb(np.array([0, 2 * np.pi / 3])).round(6).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -33,10 +33,15 @@ class HueImages(ImageSet):
         images: uint8, (N, 1, H, W).
         labels: name -> (N,), int64.
         seed: of hue and noise; `None` fixes them.
+
+    Example:
+        >>> data = HueImages(np.zeros((5, 1, 8, 8), dtype=np.uint8), {"class": torch.arange(5)}, seed=0)
+        >>> {name: tuple(value.shape) for name, value in data[3].items()}
+        {'image': (3, 8, 8), 'hue': (), 'class': ()}
     """
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`image`, `hue` and the labels."""
+        """Colour and dequantise the images."""
         hue = 2 * math.pi * streams.uniform("hue", 1)[:, 0]
         rgb = hue_to_rgb(hue).astype(np.float32)[:, :, None, None]
         return {
@@ -49,19 +54,34 @@ class HueImages(ImageSet):
 def colorize(
     images: Bytes, color: Float[np.ndarray, "batch 3"], streams: RandomStreams, stream: str
 ) -> Float32[Tensor, "batch 3 height width"]:
-    """Dequantised grey images in [-1, 1) times one factor in [0, 1) for each channel."""
+    """Dequantise grey images to [-1, 1) and multiply each channel by a factor.
+
+    Args:
+        images: bytes, (B, 1, H, W).
+        color: factors in [0, 1), (B, 3).
+        streams: random streams of these B examples.
+        stream: name of the stream that the dequantisation noise comes from.
+
+    Returns:
+        (B, 3, H, W), in (-1, 1).
+    """
     grey = dequantize(images, streams, stream)
     return grey * torch.from_numpy(color).float()[:, :, None, None]
 
 
 class ColorfulImages(ImageSet):
-    """Grey images times a random colour: three factors from U[0, 1) on the image in [-1, 1].
+    """Grey images times a random colour: the image in [-1, 1) is multiplied by three factors from U[0, 1).
 
     An example has `image` (3, H, W), float32 in (-1, 1), and every label.
+
+    Args:
+        images: uint8, (N, 1, H, W).
+        labels: name -> (N,), int64.
+        seed: of colours and noise; `None` fixes them.
     """
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`image` and the labels."""
+        """Colour the images."""
         color = streams.uniform("color", 3)
         image = colorize(self.images[index], color, streams, "dequantisation")
         return {"image": image, **self.labels_at(index)}
@@ -70,8 +90,8 @@ class ColorfulImages(ImageSet):
 class ColorfulPairs(BatchedDataset):
     """Pairs of coloured images that share their class (factor 0) or their colour (factor 1).
 
-    Factor 0: another image of the same class in another colour; where a class has one image only, that
-    image again. Factor 1: an image of another class in the same colour. Colours as in `ColorfulImages`.
+    Factor 0: another image of the same class in another colour; if a class has only one image, that image
+    again. Factor 1: an image of another class in the same colour. Colours as in `ColorfulImages`.
 
     An example has `factor`, `example1` and `example2` (3, H, W), float32 in (-1, 1), `class1` and `class2`.
     `labels["class"]` is the class of the first image. (P. Esser, R. Rombach, B. Ommer, "A disentangling
@@ -80,10 +100,15 @@ class ColorfulPairs(BatchedDataset):
     Args:
         images: uint8, (N, 1, H, W).
         labels: has `class`, (N,), int64.
-        seed: of everything drawn; `None` fixes it.
+        seed: of all random numbers; `None` fixes them.
 
     Raises:
-        ValueError: no image, or all of one class.
+        InvalidInput: there are no images, or all are of one class.
+
+    Example:
+        >>> data = ColorfulPairs(np.zeros((5, 1, 8, 8), dtype=np.uint8), {"class": torch.arange(5)}, seed=0)
+        >>> list(data[3])
+        ['factor', 'example1', 'example2', 'class1', 'class2']
     """
 
     def __init__(self, images: Bytes, labels: Labels, seed: int | None) -> None:
@@ -93,16 +118,16 @@ class ColorfulPairs(BatchedDataset):
         self._pair_sampler.require_others()
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`factor`, both examples and their classes."""
+        """Sample the factors and second examples, and colour both."""
         factor = streams.below("factor", 2)
         same, other = self._pair_sampler.same(index, streams), self._pair_sampler.other(index, streams)
-        partner = np.where(factor == 0, same, other)
+        second = np.where(factor == 0, same, other)
         color1 = streams.uniform("color1", 3)
         color2 = np.where(factor[:, None] == 0, streams.uniform("color2", 3), color1)
         return {
             "factor": torch.from_numpy(factor),
             "example1": colorize(self.images[index], color1, streams, "dequantisation1"),
-            "example2": colorize(self.images[partner], color2, streams, "dequantisation2"),
+            "example2": colorize(self.images[second], color2, streams, "dequantisation2"),
             "class1": self.labels["class"][torch.from_numpy(index)],
-            "class2": self.labels["class"][torch.from_numpy(partner)],
+            "class2": self.labels["class"][torch.from_numpy(second)],
         }

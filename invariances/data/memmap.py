@@ -1,4 +1,4 @@
-"""Images in a file, read as they are needed."""
+"""Images in a memory-mapped file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +11,22 @@ from jaxtyping import Int64, UInt8
 
 @dataclass(frozen=True)
 class MemmapImages:
-    """Bytes (N, C, H, W) in a memory-mapped file, of which some rows count.
+    """Bytes (N, C, H, W) in a memory-mapped file, or some of its rows.
 
-    It travels to another process as the name of its file, not as its content.
+    Pickled, as for a worker process, it is the name of the file, not the content.
 
     Args:
-        path: of the file: all rows, one after the other.
-        shape: of all rows, (N, C, H, W).
-        rows: those that count, in order; all if `None`.
+        path: of the file, which holds all rows one after the other.
+        shape: of the file's content, (N, C, H, W).
+        rows: indices of the rows to use, in order; all if `None`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "images"
+        >>> _ = path.write_bytes(bytes(range(12)))
+        >>> images = MemmapImages(path, (4, 3, 1, 1), rows=np.array([0, 3]))
+        >>> len(images), images[np.array([1])].ravel().tolist()
+        (2, [9, 10, 11])
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Drawing a partner for an example: one that has the same label, or one that has another."""
+"""Sampling of a second example for a pair: one with the same label, or one with another."""
 
 import numpy as np
 import torch
@@ -6,56 +6,82 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from invariances.data.random_streams import RandomStreams
+from invariances.errors import InvalidInput
 
 
 class PairSampler:
-    """PairSampler by label, for a whole batch in a few array operations, and never by trial and error.
+    """Samples pairs by label, for a whole batch in a few array operations and without rejection.
 
-    Positions are sorted by label, so that the examples of one label are a run. Another member of the run is
-    one of the next (run length − 1) places around it; anything outside the run is one of the other places
-    around the whole.
+    Examples are sorted by label, so that those of one label are a run. Another member of the run is one of the
+    next (run length − 1) positions, cyclic within the run; an example outside the run is one of the remaining
+    positions, cyclic within the whole order.
 
     Args:
         labels: (N,), int64.
-        name: of the label, for messages.
+        name: of the label, for messages and as the name of the random streams.
 
     Raises:
-        ValueError: there is no example.
+        InvalidInput: there are no examples.
+
+    Example:
+        >>> sampler = PairSampler(torch.tensor([5, 5, 8]), "class")
+        >>> index = np.array([0, 1, 2])
+        >>> streams = RandomStreams(seed=0, epoch=0, index=index)
+        >>> sampler.same(index, streams).tolist()
+        [1, 0, 2]
+        >>> sampler.other(index, streams)[:2].tolist()
+        [2, 2]
     """
 
     def __init__(self, labels: Int64[Tensor, " examples"], name: str) -> None:
         if len(labels) == 0:
-            raise ValueError(f"pairs by {name} need at least one example; there is none")
+            raise InvalidInput(f"pairs by {name} need at least one example, got none")
         self.name = name
         self.n = len(labels)
         values, counts = torch.unique(labels, return_counts=True)
         run = torch.searchsorted(values, labels).numpy()
         self._order = torch.argsort(labels, stable=True).numpy()
-        self._place = np.argsort(self._order)  # where in the order an example stands
+        self._position = np.argsort(self._order)  # of each example in the order
         self._start = (counts.cumsum(0) - counts).numpy()[run]
         self._count = counts.numpy()[run]
         self._values = values.tolist()
 
     def require_others(self) -> None:
-        """Refuse labels of which `other` could draw nothing.
+        """Refuse labels for which `other` has nothing to choose from.
 
         Raises:
-            ValueError: all examples have one label.
+            InvalidInput: all examples have one label.
         """
         if len(self._values) == 1:
-            raise ValueError(
-                f"partners of another {self.name} are expected, but all {self.n} examples have "
+            raise InvalidInput(
+                f"expected examples of more than one {self.name} for the pairs, but all {self.n} examples have "
                 f"{self.name} {self._values[0]}"
             )
 
     def same(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Int64[np.ndarray, " batch"]:
-        """Another example of the same label, each as likely; the example itself where it is the only one."""
+        """Sample another example of the same label, uniformly; the example itself if it is the only one.
+
+        Args:
+            index: of the first examples, (B,).
+            streams: random streams of these examples.
+
+        Returns:
+            indices of the second examples, (B,).
+        """
         start, count = self._start[index], self._count[index]
         step = 1 + streams.below("same " + self.name, count - 1)
-        return self._order[start + (self._place[index] - start + step) % count]
+        return self._order[start + (self._position[index] - start + step) % count]
 
     def other(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Int64[np.ndarray, " batch"]:
-        """An example of another label, each as likely; see `require_others`."""
+        """Sample an example of another label, uniformly over those examples; see `require_others`.
+
+        Args:
+            index: of the first examples, (B,).
+            streams: random streams of these examples.
+
+        Returns:
+            indices of the second examples, (B,).
+        """
         start, count = self._start[index], self._count[index]
         step = streams.below("other " + self.name, self.n - count)
         return self._order[(start + count + step) % self.n]

@@ -1,7 +1,7 @@
-"""Any picture a person has, as bytes (3, size, size): the one way in for training, metrics and demo.
+"""Reading of picture files as bytes (3, size, size), for training, metrics and demo alike.
 
-Rules: turned upright by its EXIF mark; transparency laid on white; 12- and 16-bit grey scaled to 8 bits;
-CMYK, palette and grey turned into RGB; of an animation the first frame; short side resized, middle kept.
+Rules: rotated as the EXIF orientation says; transparency on white; 12- and 16-bit grey scaled to 8 bits; CMYK,
+palette and grey converted to RGB; the first frame of an animation; centre square, resized.
 """
 
 import os
@@ -17,14 +17,15 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from invariances.data.base import require_size
+from invariances.errors import InvalidInput
+from invariances.utils.arguments import require_at_least
 from invariances.utils.files import require_file
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # modes of grey with more than 8 bits
 _BITS_PER_SAMPLE = 258  # tag of a TIFF
-# What Pillow is seen to raise on damaged files.
+# Observed from Pillow on damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -32,34 +33,44 @@ _DAMAGE = (
 
 
 class BrokenPicture(ValueError):
-    """A file that cannot be read as a picture; the message has its path and the reason."""
+    """A file cannot be read as a picture; the message has its path and the reason."""
 
 
 class UnreadPicture(BrokenPicture):
-    """A file that the system did not give out, for a reason that may pass: no permission, a disk that is away."""
+    """The system refused a file for a reason that may pass, such as a permission or a disk that is not mounted."""
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Every file below `folder` with the ending of a picture, sorted; nothing hidden. None if it is not there.
+    """All files below `folder` with the ending of a picture, sorted; without hidden ones.
 
-    Links to folders are followed, but each folder counts once, under its own path if that is below `folder`;
-    those above never. A link that leads nowhere is listed too, so that reading it tells.
+    Links to folders are followed, but each folder is listed once, under its own path if that is below `folder`;
+    parents of `folder` never. A dangling link is listed too, so that reading it reports the problem.
+
+    Returns:
+        paths; none if the folder does not exist.
 
     Raises:
-        ValueError: a folder cannot be listed.
+        InvalidInput: a folder cannot be listed.
+
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
+    ...     (home / name).touch()
+    >>> [path.name for path in list_pictures(home)]
+    ['a.JPG', 'b.png']
     """
     found: list[Path] = []
     seen = set(folder.resolve().parents)
     waiting = [folder]
     while waiting:
-        for place, folders, files in os.walk(waiting.pop(0), onerror=_refuse_unlisted):
-            if Path(place).resolve() in seen:
+        for parent, folders, files in os.walk(waiting.pop(0), onerror=_refuse_unlisted):
+            if Path(parent).resolve() in seen:
                 folders.clear()
                 continue
-            seen.add(Path(place).resolve())
+            seen.add(Path(parent).resolve())
             folders[:] = sorted(name for name in folders if name[0] != ".")
-            waiting += filter(Path.is_symlink, (Path(place, name) for name in folders))
-            found += [Path(place, name) for name in files if name[0] != "." and name.lower().endswith(ENDINGS)]
+            waiting += filter(Path.is_symlink, (Path(parent, name) for name in folders))
+            found += [Path(parent, name) for name in files if name[0] != "." and name.lower().endswith(ENDINGS)]
     return sorted(found)
 
 
@@ -68,24 +79,29 @@ def _refuse_unlisted(error: OSError) -> None:
         raise unlisted(error) from error
 
 
-def unlisted(error: OSError) -> ValueError:
-    """What tells of a folder that cannot be listed: passed over, it would shift the numbers of the classes after it."""
-    return ValueError(f"the folder {error.filename} cannot be listed: {error.strerror}. Mend or remove it")
+def unlisted(error: OSError) -> InvalidInput:
+    """The error for a folder that cannot be listed: skipping it would shift the numbers of the classes after it."""
+    return InvalidInput(
+        f"the folder {error.filename} cannot be listed: {error.strerror}. Correct its permissions or remove it"
+    )
 
 
 def load_picture(source: str | Path | BufferedIOBase | IO[bytes]) -> Image.Image:
-    """An upright RGB picture of 8 bits a channel from a file.
+    """Read a picture as upright RGB with 8 bits per channel.
+
+    Args:
+        source: a path, or a file opened for reading bytes.
 
     Raises:
-        UnreadPicture: the file is missing, or the system does not give it out.
-        BrokenPicture: it is no picture, cut off, or of a kind that has no plain meaning.
+        UnreadPicture: the file does not exist, or the system refuses to read it.
+        BrokenPicture: it is no picture, is truncated, or has pixels without a known white level.
     """
     try:
         if isinstance(source, str | Path):
             require_file(source)
         with Image.open(source) as picture:  # type: ignore[arg-type]  # a BufferedIOBase is read like any file
             picture.load()
-            white = _white(picture) if picture.mode in _DEEP else 255  # a turned one no longer knows its file
+            white = _white(picture) if picture.mode in _DEEP else 255  # before rotation, which drops the file's tags
             return _rgb(ImageOps.exif_transpose(picture), white)
     except _DAMAGE as error:
         name = source if isinstance(source, str | Path) else getattr(source, "name", "the picture")
@@ -101,10 +117,10 @@ def _is_empty(source: str | Path | BufferedIOBase | IO[bytes]) -> bool:
 
 
 def _white(picture: Image.Image) -> int:
-    """The grey level that is white, by the depth that the file states."""
+    """The grey level of white, from the depth that the file states."""
     if picture.mode == "I" and picture.format not in ("PNG", "PPM"):  # in these, Pillow's name for 16 bits
         raise ValueError(
-            "its pixels are signed or 32-bit integers, none of which is known to be white; "
+            "its pixels are signed or 32-bit integers, whose white level is unknown; "
             "save it with 8 or 16 bits a channel"
         )
     bits = picture.tag_v2[_BITS_PER_SAMPLE][0] if isinstance(picture, TiffImageFile) else 16
@@ -125,39 +141,40 @@ def _rgb(picture: Image.Image, white: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Square:
-    """Turns a picture into (3, size, size) bytes: its short side is resized, its middle kept.
-
-    The filter is bilinear with antialias. Small pictures are enlarged.
+    """Crops the centre square of a picture and resizes it to (3, size, size) bytes, bilinear with antialias.
 
     Args:
         size: of the result in pixels.
-        crop: width and height of the middle that is kept before that, where the picture is larger.
+        crop: side in pixels of a centre square that the picture is cropped to first, where it is larger.
 
     Raises:
-        ValueError: a size below 1.
+        InvalidInput: a size below 1.
+
+    >>> Square(8)(Image.new("RGB", (30, 20), "white")).shape
+    (3, 8, 8)
     """
 
     size: int
     crop: int | None = None
 
     def __post_init__(self) -> None:
-        require_size(self.size)
+        require_at_least(size=(self.size, 1))
         if self.crop is not None:
-            require_size(self.crop, "crop")
+            require_at_least(crop=(self.crop, 1))
 
     def __call__(self, picture: Image.Image) -> UInt8[np.ndarray, "3 {self.size} {self.size}"]:
-        """The bytes of an RGB picture."""
+        """Convert an RGB picture to bytes."""
         if self.crop is not None:
-            picture = picture.crop(_middle(picture, self.crop, self.crop))
+            picture = picture.crop(_center_box(picture, self.crop, self.crop))
         side = min(picture.size)
         small = picture.resize(
-            (self.size, self.size), Image.Resampling.BILINEAR, box=_middle(picture, side, side)
+            (self.size, self.size), Image.Resampling.BILINEAR, box=_center_box(picture, side, side)
         )
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
 
 
-def _middle(picture: Image.Image, width: int, height: int) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom) of that size, or the picture's, in the middle of it."""
+def _center_box(picture: Image.Image, width: int, height: int) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of that size, at most the picture's, in the centre of the picture."""
     width, height = min(width, picture.width), min(height, picture.height)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return left, top, left + width, top + height

@@ -1,8 +1,8 @@
-"""Random numbers that are functions of (seed, epoch, example) and of nothing else.
+"""Random numbers as a function of (seed, epoch, example).
 
-A generator that is advanced gives an example other numbers in another batch, worker or run. Here a
-number is computed from where it is used, by a hash: no state, no order, whole batches at once (a
-counter-based generator; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+With a generator that has a state, the numbers of an example depend on its batch, worker and run. Here a number
+is a hash of where it is used: no state, no order, whole batches at once (a counter-based generator; Salmon et
+al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,14 @@ class RandomStreams:
     Args:
         seed: of the run; integers that differ give unrelated numbers.
         epoch: counted from 0.
-        index: positions of the examples in the data set, (B,).
+        index: of the examples in the data set, (B,).
+
+    Example:
+        >>> streams = RandomStreams(seed=0, epoch=3, index=np.array([4, 17]))
+        >>> streams.uniform("hue", 5).shape
+        (2, 5)
+        >>> bool((streams[1:].uniform("hue", 5) == streams.uniform("hue", 5)[1:]).all())
+        True
     """
 
     seed: int
@@ -55,22 +62,22 @@ class RandomStreams:
     index: Int64[np.ndarray, " batch"]
 
     def __getitem__(self, rows: slice) -> "RandomStreams":
-        """Those of some of the examples."""
+        """The random streams of some of the examples."""
         return RandomStreams(self.seed, self.epoch, self.index[rows])
 
     def bits(self, stream: str, n: int) -> UInt32[np.ndarray, "batch {n}"]:
-        """The first n random words of each example."""
+        """The first `n` random 32-bit words of each example."""
         key = mix(_word(self.seed))
         for number in (_word(self.epoch), _word(crc32(stream.encode())), self.index.astype(np.uint32)):
             key = mix(key ^ number)
         return mix(_mixed_range(n) ^ key[:, None])
 
     def uniform(self, stream: str, n: int) -> Float[np.ndarray, "batch {n}"]:
-        """U[0, 1), n numbers for each example, on a grid of 2⁻³²."""
+        """U[0, 1), `n` numbers for each example, multiples of 2⁻³²."""
         return self.bits(stream, n) * 2.0**-32
 
     def noise(self, stream: str, n: int) -> Float32[np.ndarray, "batch {n}"]:
-        """U[0, 1), n numbers for each example, on a grid of 2⁻¹⁶: half the work of `uniform`."""
+        """U[0, 1), `n` numbers for each example, multiples of 2⁻¹⁶: half the work of `uniform`."""
         halves = self.bits(stream, (n + 1) // 2).view(np.uint16)[:, :n]
         return np.multiply(halves, np.float32(2.0**-16), dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Pairs of images, for tasks that look at one image at a time."""
+"""Conversion of pairs of images to single images."""
 
 import torch
 
@@ -6,11 +6,11 @@ from invariances.data.base import Batch
 
 
 def unpaired(batch: Batch) -> Batch:
-    """Both examples of each pair as images of their own: all first examples, then all second ones.
+    """Turn a batch of pairs into a batch of images: all first examples, then all second ones.
 
     Args:
-        batch: of B pairs, with `example1`, `example2` and perhaps `class1`, `class2`; any other batch stays
-            as it is.
+        batch: B pairs, with `example1`, `example2` and perhaps `class1`, `class2`; any other batch is returned
+            unchanged.
 
     Returns:
         `image`, (2B, C, H, W), and `class`, (2B,), if the pairs have classes.

@@ -16,14 +16,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from invariances.config import build_dataset
+from invariances.config.building import build_dataset
 from invariances.errors import UserError
 from invariances.utils.images import channels_first, from_uint8, grid, to_uint8
 
 SHOWN = 256  # pixels on the screen that a small image is enlarged to
 N_BARS = 1000  # values of a label that a histogram has room for
-LONGEST = 300  # letters of a value that are shown as text
-THINNEST = 1000  # times as long as wide; what is thinner, such as sound or a list of points, is no image
+LONGEST = 300  # characters of a value that are shown as text
+MAX_ASPECT = 1000  # long side to short side; anything longer, such as sound or a list of points, is no image
 
 
 def main() -> None:
@@ -32,50 +32,50 @@ def main() -> None:
     st.set_page_config(page_title="edexplore", layout="wide")
     split = st.sidebar.radio("Split", list(splits))
     st.title(splits[split]["class"].rpartition(".")[2])
-    with telling("The data set"):
-        browse(opened(split, json.dumps(splits[split])))
+    with shown_errors("The data set"):
+        browse(open_dataset(split, json.dumps(splits[split])))
 
 
 def browse(data: Any) -> None:
-    """Draw all parts of the page, each whether or not the others can be drawn."""
+    """Draw all parts of the page; an error in one does not stop the others."""
     n_examples = len(data)
-    with telling("The summary"):
+    with shown_errors("The summary"):
         show_summary(data)
     if n_examples == 0:
         st.info("This data set has no examples.")
         return
     index = int(st.sidebar.number_input("Example", 0, n_examples - 1, 0, help="counted from 0"))
-    with telling("The example"):
+    with shown_errors("The example"):
         show_example(data, index)
-    with telling("The grid"):
-        show_grid(data, chosen(index, n_examples))
-    with telling("The histogram"):
+    with shown_errors("The grid"):
+        show_grid(data, grid_indices(index, n_examples))
+    with shown_errors("The histogram"):
         show_histogram(data)
 
 
 @contextmanager
-def telling(part: str) -> Iterator[None]:
-    """Tell in one line why a part of the page cannot be shown, and go on behind it."""
+def shown_errors(part: str) -> Iterator[None]:
+    """Show in one line why a part of the page could not be drawn, and continue after it."""
     try:
         yield
-    except Exception as error:  # a person's own data set may raise anything and hold anything
+    except Exception as error:  # a user's own data set may raise anything and contain anything
         st.error(f"{part} cannot be shown: {reason(error)}")
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, with its kind unless it is a mistake of the user."""
+    """The first line of an error, with its type unless it is a mistake of the user."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return text.splitlines()[0]
 
 
 @st.cache_resource(show_spinner="Opening the data set. The first time may take a while: see the terminal.")
-def opened(split: str, spec: str) -> Any:
-    """The data set, opened once for all visitors."""
+def open_dataset(split: str, spec: str) -> Any:
+    """Open the data set, once for all sessions."""
     return build_dataset({"datasets": {split: json.loads(spec)}}, split)
 
 
 def show_summary(data: Any) -> None:
-    """First line of the docstring, number of examples, files that were left out."""
+    """Show the first line of the docstring, the number of examples and the skipped files."""
     summary = ((type(data).__doc__ or "").strip() or type(data).__name__).splitlines()[0]
     st.caption(f"{summary} · {len(data):,} examples")
     if skipped := getattr(data, "skipped", []):
@@ -84,8 +84,8 @@ def show_summary(data: Any) -> None:
             st.text("\n".join(map(as_text, skipped)))
 
 
-def chosen(index: int, n_examples: int) -> list[int]:
-    """Which examples the grid shows: those from `index` on, or some from everywhere."""
+def grid_indices(index: int, n_examples: int) -> list[int]:
+    """Indices of the examples in the grid: those from `index` on, or some at regular distances."""
     n = int(st.sidebar.number_input("Examples in the grid", 1, 400, 36))
     if st.sidebar.toggle("Grid over the whole data set"):
         return sorted({i * n_examples // n for i in range(n)})
@@ -93,19 +93,19 @@ def chosen(index: int, n_examples: int) -> list[int]:
 
 
 def fetch(data: Any, index: int) -> tuple[dict[str, Any], str | None]:
-    """The example as named values, and what went wrong if it cannot be had."""
+    """Read one example as named values, or return the problem."""
     try:
         example = data[index]
         values = example if isinstance(example, Mapping) else {"example": example}
         return {as_text(name): value for name, value in values.items()}, None
-    except Exception as error:  # as in `telling`; the other examples of a grid go on
-        return {}, f"Example {index} cannot be had: {reason(error)}"
+    except Exception as error:  # as in `shown_errors`; the other examples of a grid are shown
+        return {}, f"Example {index} cannot be read: {reason(error)}"
 
 
 def show_example(data: Any, index: int) -> None:
-    """Its images side by side, and a table of everything in it."""
+    """Show the images of one example side by side, and a table of all its values."""
     st.header(f"Example {index}")
-    with suppress(AttributeError, LookupError, TypeError):  # a person's own `files` may mean anything
+    with suppress(AttributeError, LookupError, TypeError):  # a user's own `files` may mean anything
         st.caption(as_text(data.files[index]))
     example, problem = fetch(data, index)
     if problem:
@@ -117,11 +117,11 @@ def show_example(data: Any, index: int) -> None:
         if image.min() < -1 or image.max() > 1:
             column.warning(f"{name} goes from {image.min():.3g} to {image.max():.3g}; [-1, 1] is shown.")
     names = class_names(data)
-    st.table([described(name, value, names) for name, value in example.items()])
+    st.table([table_row(name, value, names) for name, value in example.items()])
 
 
 def show_grid(data: Any, indices: list[int]) -> None:
-    """Many examples, one picture for each image that an example has."""
+    """Show many examples, one grid for each image that an example has."""
     st.header(f"Examples {indices[0]} to {indices[-1]}")
     fetched = [fetch(data, index) for index in indices]
     problems = [problem for _, problem in fetched if problem]
@@ -136,11 +136,11 @@ def show_grid(data: Any, indices: list[int]) -> None:
         st.info("These examples hold no images.")
         return
     for column, (name, images) in zip(st.columns(len(rows)), rows.items(), strict=True):
-        column.image(enlarged(grid(of_one_size(images)).permute(2, 0, 1), 768), caption=name)
+        column.image(enlarged(grid(at_one_size(images)).permute(2, 0, 1), 768), caption=name)
 
 
 def show_histogram(data: Any) -> None:
-    """How often each value of a label occurs."""
+    """Show how often each value of a label occurs."""
     st.header("Labels")
     labels = labels_of(data)
     if not labels:
@@ -157,7 +157,7 @@ def show_histogram(data: Any) -> None:
 
 
 def labels_of(data: Any) -> dict[str, Any]:
-    """The labels of all examples by name; labels without one are called so."""
+    """The labels of all examples by name; unnamed ones are called "labels"."""
     labels = getattr(data, "labels", None)
     if labels is None:
         return {}
@@ -166,7 +166,7 @@ def labels_of(data: Any) -> dict[str, Any]:
 
 
 def class_names(data: Any) -> dict[Any, str]:
-    """Name of each class by its number; none if `classes` is something else, such as how many there are."""
+    """Name of each class by its number; empty if `classes` is something else, such as their number."""
     classes = getattr(data, "classes", None)
     if not isinstance(classes, Mapping | Sequence | np.ndarray):
         return {}
@@ -175,26 +175,26 @@ def class_names(data: Any) -> dict[Any, str]:
 
 
 def sortable(values: Any) -> np.ndarray:
-    """A label of all examples as numbers; as text if it is not numbers alone."""
+    """A label of all examples as numbers, or as text if any value is no number."""
     array = as_array(values)
     return np.array([as_text(value) for value in values]) if array is None else array
 
 
 def as_array(value: Any) -> np.ndarray | None:
-    """The numbers of a tensor, array or list in this machine's memory, row by row; None if it holds anything else."""
+    """Copy a tensor, array or list of numbers to a contiguous array of native byte order; None for anything else."""
     try:
         if isinstance(value, Tensor):
-            short = value.is_floating_point() and value.itemsize < 4  # such as bfloat16, which numpy does not know
-            value = (value.float() if short else value).numpy(force=True)
+            is_half = value.is_floating_point() and value.itemsize < 4  # such as bfloat16, which numpy lacks
+            value = (value.float() if is_half else value).numpy(force=True)
         array = np.asarray(value)
-    except (RuntimeError, TypeError, ValueError):  # a sparse tensor, one without memory, rows of many lengths
+    except (RuntimeError, TypeError, ValueError):  # a sparse or meta tensor, rows of different lengths
         return None
     native = array.dtype.newbyteorder("=")
     return np.array(array, native, order="C") if array.dtype.kind in "biufc" else None
 
 
 def as_image(value: Any) -> Float[Tensor, "1 channels height width"] | None:
-    """A value as an image, if it looks like one: three axes, one of them of 1 or 3 channels; or grey, two."""
+    """A value as an image, if it has three axes, one of them of 1 or 3 channels; or two axes, as grey."""
     array = as_array(value) if isinstance(value, Tensor | np.ndarray) else None
     if array is None or array.ndim not in (2, 3) or array.size == 0:
         return None
@@ -206,26 +206,26 @@ def as_image(value: Any) -> Float[Tensor, "1 channels height width"] | None:
     except ValueError:
         return None
     short, long = sorted(image.shape[2:])
-    if short < 2 or long > THINNEST * short:
+    if short < 2 or long > MAX_ASPECT * short:
         return None
     return from_uint8(image.byte()) if array.dtype == np.uint8 else image
 
 
-def enlarged(pixels: UInt8[Tensor, "3 height width"], expected: int = SHOWN) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, each pixel as a block, its longer side about `expected` if it is smaller."""
-    factor = max(1, expected // max(pixels.shape[1:]))
+def enlarged(pixels: UInt8[Tensor, "3 height width"], side: int = SHOWN) -> UInt8[np.ndarray, "h w 3"]:
+    """Enlarge a small picture by a whole factor, each pixel to a block, so that its long side is about `side`."""
+    factor = max(1, side // max(pixels.shape[1:]))
     blocks = pixels.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
     return blocks.permute(1, 2, 0).numpy()
 
 
-def of_one_size(images: Iterable[Tensor]) -> Float[Tensor, "n 3 height width"]:
-    """RGB images, resized to the size of the first."""
+def at_one_size(images: Iterable[Tensor]) -> Float[Tensor, "n 3 height width"]:
+    """Convert images to RGB and resize them to the size of the first."""
     rgb = [image.expand(-1, 3, -1, -1) for image in images]
     return torch.cat([interpolate(image, rgb[0].shape[-2:]) for image in rgb])
 
 
-def described(name: str, value: Any, classes: Mapping[Any, str]) -> dict[str, str]:
-    """A row of the table: what a value is, its shape and range; the value itself if it is short or unknown."""
+def table_row(name: str, value: Any, classes: Mapping[Any, str]) -> dict[str, str]:
+    """A row of the table: dtype or type, shape and range of a value; the value itself if it is short or no array."""
     row = {"name": name, "kind": type(value).__name__, "shape": "", "range": "", "value": ""}
     array = as_array(value) if isinstance(value, Tensor | np.ndarray | np.generic) else None
     if array is None:
@@ -242,7 +242,7 @@ def described(name: str, value: Any, classes: Mapping[Any, str]) -> dict[str, st
 
 
 def as_text(value: Any) -> str:
-    """Text of at most `LONGEST` letters; ? for what is none in UTF-8, as in the names of some files."""
+    """Text of at most `LONGEST` characters; those that UTF-8 lacks, as in the names of some files, become "?"."""
     text = str(value).encode(errors="replace").decode()
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 

@@ -159,8 +159,8 @@ def test_a_config_opens_with_its_splits(monkeypatch, here):
         (["-b", "nowhere.yaml"], "nowhere.yaml"),
         (["--dataset", "a.B", "-b", "a.yaml"], "not allowed with"),
         (["--dataset", "invariances.data.DigitsTrain", "--port", "x"], "--port"),
-        (["--dataset", "invariances.data.DigitsTrain", "--port", "70000"], "70000 is no port; 1 to 65535 is expected"),
-        (["--dataset", "invariances.data.DigitsTrain", "--port", "-1"], "-1 is no port; 1 to 65535 is expected"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "70000"], "got port 70000; expected 1 to 65535"),
+        (["--dataset", "invariances.data.DigitsTrain", "--port", "-1"], "got port -1; expected 1 to 65535"),
     ],
 )
 def test_mistakes_are_one_line_before_any_page(capsys, here, words, message):
@@ -248,9 +248,9 @@ def test_a_data_set_without_examples(monkeypatch, here):
 
 def test_an_item_that_raises_leaves_the_page_usable(monkeypatch, here):
     app = opened(monkeypatch, examples={"class": "exploring.Raising", "n": 4})
-    assert "2 of 4 are missing here. Example 1 cannot be had" in app.warning[0].value
+    assert "2 of 4 are missing here. Example 1 cannot be read" in app.warning[0].value
     app.sidebar.number_input[0].set_value(1).run()
-    assert app.error[0].value == "Example 1 cannot be had: RuntimeError: number 1 is lost"
+    assert app.error[0].value == "Example 1 cannot be read: RuntimeError: number 1 is lost"
     app.sidebar.number_input[0].set_value(2).run()
     assert not app.error and not app.exception
 

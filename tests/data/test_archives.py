@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from invariances.data import archives as module
-from invariances.data.archives import MissingFiles, prepare
+from invariances.data.archives import MissingFiles, unpack_archive
 
 CONTENT = {f"{i}.jpg": bytes([i]) * (1000 + i) for i in range(6)}
 
@@ -27,7 +27,7 @@ def pack(path):
 
 def unpack(tmp_path, archive):
     folder = tmp_path / "out"
-    prepare(folder, archive, "Fetch it.", lambda name: folder / PurePosixPath(name).name)
+    unpack_archive(folder, archive, "Fetch it.", lambda name: folder / PurePosixPath(name).name)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -23,7 +23,7 @@ def test_dequantised_bytes_keep_their_value_and_gain_uniform_noise():
     assert x.min() >= -1 and x.max() < 1
 
 
-def test_one_example_equals_its_place_in_any_batch():
+def test_one_example_is_the_same_alone_and_in_any_batch():
     data = ramp()
     batch = data.__getitems__([4, 1, 5])
     assert torch.equal(data[1]["image"], batch["image"][1]) and data[1]["class"] == 1
@@ -62,19 +62,19 @@ def test_indices_may_be_numpy_or_torch_integers():
 
 
 def test_labels_must_cover_the_examples():
-    with pytest.raises(ValueError, match=r"label .class. has shape \(5,\) .* want \(6,\)"):
+    with pytest.raises(ValueError, match=r"label .class. has shape \(5,\) .* expected \(6,\)"):
         ImageSet(ramp().images, {"class": torch.arange(5)}, seed=0)
 
 
 @pytest.mark.parametrize("values", [torch.full((6,), float("nan")), torch.ones(6, dtype=torch.int32)])
 def test_labels_must_be_whole_numbers(values):
     with pytest.raises(
-        ValueError, match=r"label 'class' has shape \(6,\) and torch.*want \(6,\) and torch.int64"
+        ValueError, match=r"label 'class' has shape \(6,\) and torch.*expected \(6,\) and torch.int64"
     ):
         ImageSet(ramp().images, {"class": values}, seed=0)
 
 
-def test_workers_that_outlive_an_epoch_draw_anew():
+def test_workers_that_outlive_an_epoch_see_the_next_epoch():
     data = ramp()
     loader = DataLoader(data, batch_size=6, collate_fn=dict, num_workers=1, persistent_workers=True)
     seen = []
@@ -100,9 +100,9 @@ def test_resize_filters_when_it_shrinks():
     assert abs(small.mean() / 255 - 1 / 3) < 0.01 and small.std() / 255 < 0.03
 
 
-def test_large_batches_are_worked_on_in_blocks_without_a_trace():
+def test_blocks_do_not_change_the_noise():
     pixels = np.random.RandomState(0).randint(0, 256, (40, 3, 64, 64), dtype=np.uint8)
     streams = RandomStreams(0, 0, np.arange(40))
     whole = dequantize(pixels, streams)
     assert torch.equal(whole[33:36], dequantize(pixels[33:36], streams[33:36]))
-    assert dequantize(pixels[:0], draws[:0]).shape == (0, 3, 64, 64)
+    assert dequantize(pixels[:0], streams[:0]).shape == (0, 3, 64, 64)

@@ -37,7 +37,7 @@ def test_hue_images_have_the_hue_they_state_on_black():
     assert np.abs(np.histogram(batch["hue"], bins=4, range=(0, 2 * np.pi))[0] - 50).max() < 25
 
 
-def test_hue_is_drawn_anew_in_each_epoch_unless_fixed():
+def test_hue_is_another_in_each_epoch_unless_fixed():
     grey = images()
     for seed, changes in ((0, True), (None, False)):
         data = HueImages(grey, {"class": CLASSES}, seed)
@@ -75,7 +75,7 @@ def test_colors_are_shared_only_in_factor_1():
     assert (difference[shared] < 1 / 128).all() and (difference[~shared] > 1 / 128).all()
 
 
-def test_the_partner_in_factor_0_is_another_image():
+def test_the_second_example_of_factor_0_is_another_image():
     """In the ratio of two channels the colour stays and the grey level goes; equal levels, equal pixels."""
     white = np.full((40, 1, 4, 4), 255, dtype=np.uint8)
     white[:, :, 0] = images()[:, :, 0]

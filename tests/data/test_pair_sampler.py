@@ -8,43 +8,43 @@ from invariances.data.random_streams import RandomStreams
 
 def draw(labels, kind, repeats=1):
     index = np.tile(np.arange(len(labels)), repeats)
-    partners = PairSampler(torch.tensor(labels), "class")
+    sampler = PairSampler(torch.tensor(labels), "class")
     streams = RandomStreams(0, 0, np.arange(len(index)))
-    return index, getattr(partners, kind)(index, streams)
+    return index, getattr(sampler, kind)(index, streams)
 
 
 LABELS = [3, 0, 3, 7, 0, 3, 3]
 
 
 def test_same_is_another_example_of_the_label():
-    index, partner = draw(LABELS, "same", repeats=50)
+    index, second = draw(LABELS, "same", repeats=50)
     labels = np.array(LABELS)
     alone = labels[index] == 7
-    assert (labels[index] == labels[partner]).all()
-    assert (index[alone] == partner[alone]).all() and (index[~alone] != partner[~alone]).all()
+    assert (labels[index] == labels[second]).all()
+    assert (index[alone] == second[alone]).all() and (index[~alone] != second[~alone]).all()
 
 
 def test_every_other_member_is_as_likely():
-    index, partner = draw(LABELS, "same", repeats=3000)
-    counts = np.bincount(partner[index == 2], minlength=7)
+    index, second = draw(LABELS, "same", repeats=3000)
+    counts = np.bincount(second[index == 2], minlength=7)
     assert counts[[1, 2, 3, 4]].sum() == 0
     assert np.abs(counts[[0, 5, 6]] - 1000).max() < 4 * np.sqrt(3000 * 2 / 9)
 
 
 def test_other_has_another_label_and_every_one_is_as_likely():
-    index, partner = draw(LABELS, "other", repeats=6000)
+    index, second = draw(LABELS, "other", repeats=6000)
     labels = np.array(LABELS)
-    assert (labels[index] != labels[partner]).all()
-    counts = np.bincount(partner[index == 3], minlength=7)
+    assert (labels[index] != labels[second]).all()
+    counts = np.bincount(second[index == 3], minlength=7)
     assert counts[3] == 0 and np.abs(counts[[0, 1, 2, 4, 5, 6]] - 1000).max() < 4 * np.sqrt(6000 * 5 / 36)
 
 
-def test_one_example_is_its_own_partner():
+def test_one_example_is_its_own_second():
     assert draw([4], "same")[1].tolist() == [0]
 
 
 def test_no_example_is_refused():
-    with pytest.raises(ValueError, match="pairs by class need at least one example"):
+    with pytest.raises(ValueError, match="pairs by class need at least one example, got none"):
         PairSampler(torch.zeros(0, dtype=torch.int64), "class")
 
 

@@ -47,7 +47,7 @@ def test_white_is_that_of_the_depth_that_a_tiff_states(tmp_path, bits, data):
 
 
 @pytest.mark.parametrize(("bits", "sample_format"), [(16, 2), (32, 1), (32, 2)])
-def test_integers_of_which_none_is_known_to_be_white_are_refused(tmp_path, bits, sample_format):
+def test_integers_without_a_known_white_level_are_refused(tmp_path, bits, sample_format):
     levels = struct.pack("<2h" if bits == 16 else "<2i", 0, 252)
     with pytest.raises(BrokenPicture, match=r"a\.tif .* signed or 32-bit integers, .* save it with 8 or 16 bits"):
         load_picture(write_tiff(tmp_path / "a.tif", levels, bits, sample_format))
@@ -204,7 +204,7 @@ def test_shrinking_filters():
 
 @pytest.mark.parametrize(("sizes", "found"), [((0, None), "size is 0"), ((32, 0), "crop is 0"), ((-1,), "size is -1")])
 def test_sizes_below_a_pixel_are_refused(sizes, found):
-    with pytest.raises(ValueError, match=f"{found}; expected to be 1 pixel or more"):
+    with pytest.raises(ValueError, match=f"{found}; expected 1 or more"):
         Square(*sizes)
 
 

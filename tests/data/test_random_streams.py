@@ -4,7 +4,7 @@ import pytest
 from invariances.data.random_streams import RandomStreams, mix
 
 
-def draws(seed=0, epoch=0, index=range(1000)):
+def streams(seed=0, epoch=0, index=range(1000)):
     return RandomStreams(seed, epoch, np.array(index, dtype=np.int64))
 
 
@@ -26,29 +26,29 @@ def test_mix_leaves_its_input():
 
 @pytest.mark.parametrize("kind", ["bits", "uniform", "noise"])
 def test_an_example_has_the_same_numbers_alone_and_in_any_batch(kind):
-    whole = getattr(draws(index=range(20)), kind)("s", 7)
-    assert (getattr(draws(index=[13]), kind)("s", 7) == whole[13]).all()
-    assert (getattr(draws(index=[19, 2, 2]), kind)("s", 7) == whole[[19, 2, 2]]).all()
+    whole = getattr(streams(index=range(20)), kind)("s", 7)
+    assert (getattr(streams(index=[13]), kind)("s", 7) == whole[13]).all()
+    assert (getattr(streams(index=[19, 2, 2]), kind)("s", 7) == whole[[19, 2, 2]]).all()
 
 
 def test_more_numbers_begin_with_the_fewer():
-    assert (draws().uniform("s", 9)[:, :4] == draws().uniform("s", 4)).all()
+    assert (streams().uniform("s", 9)[:, :4] == streams().uniform("s", 4)).all()
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 1}, {"seed": -1}, {"index": range(1, 1001)}])
 def test_seed_epoch_and_index_each_give_unrelated_numbers(other):
-    correlation = np.corrcoef(draws().uniform("s", 8).ravel(), draws(**other).uniform("s", 8).ravel())[0, 1]
+    correlation = np.corrcoef(streams().uniform("s", 8).ravel(), streams(**other).uniform("s", 8).ravel())[0, 1]
     assert abs(correlation) < 4 / np.sqrt(8000)
 
 
 def test_streams_are_unrelated():
-    a, b = draws().uniform("a", 8), draws().uniform("b", 8)
+    a, b = streams().uniform("a", 8), streams().uniform("b", 8)
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(8000)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "noise"])
 def test_numbers_are_uniform(kind):
-    numbers = getattr(draws(index=range(4000)), kind)("s", 50)
+    numbers = getattr(streams(index=range(4000)), kind)("s", 50)
     assert numbers.min() >= 0 and numbers.max() < 1
     counts = np.histogram(numbers, bins=64, range=(0, 1))[0]
     expected = numbers.size / 64
@@ -57,23 +57,23 @@ def test_numbers_are_uniform(kind):
 
 
 def test_neighbours_are_uncorrelated_along_words_and_examples():
-    numbers = draws(index=range(4000)).noise("s", 50)
+    numbers = streams(index=range(4000)).noise("s", 50)
     along_words = np.corrcoef(numbers[:, 1:].ravel(), numbers[:, :-1].ravel())[0, 1]
     along_examples = np.corrcoef(numbers[1:].ravel(), numbers[:-1].ravel())[0, 1]
     assert max(abs(along_words), abs(along_examples)) < 4 / np.sqrt(196_000)
 
 
 def test_no_two_examples_share_a_word_more_often_than_chance():
-    words = draws(index=range(2000)).bits("s", 50)
+    words = streams(index=range(2000)).bits("s", 50)
     assert words.size - len(np.unique(words)) < 10  # 10⁵ of 2³² words: 1.2 repeats expected
 
 
 def test_below_reaches_every_value_equally():
-    values = draws(index=range(6000)).below("s", 3)
+    values = streams(index=range(6000)).below("s", 3)
     assert np.abs(np.bincount(values, minlength=3) - 2000).max() < 4 * np.sqrt(6000 * 2 / 9)
 
 
 def test_below_takes_one_bound_for_each_example():
     bounds = np.arange(1000)
-    values = draws().below("s", bounds)
+    values = streams().below("s", bounds)
     assert values[0] == 0 and (values[1:] < bounds[1:]).all() and (values >= 0).all()

@@ -1,4 +1,4 @@
-"""What a class-conditional GAN draws from: latents and classes, for models trained on its samples."""
+"""Inputs of a class-conditional GAN, latents and classes, for models trained on its samples."""
 
 from statistics import NormalDist
 
@@ -8,15 +8,17 @@ from jaxtyping import Int64
 
 from invariances.data.base import Batch, BatchedDataset
 from invariances.data.random_streams import RandomStreams
+from invariances.errors import InvalidInput
+from invariances.utils.arguments import require_at_least
 
-_BOUND = 2.0  # BigGAN cuts the normal distribution at ±2, then scales
+_BOUND = 2.0  # BigGAN truncates the normal distribution at ±2, then scales
 
 
 class BigGANSamples(BatchedDataset):
     """Inputs of BigGAN: latents and classes.
 
-    An example has `latent` (z_dim, 1, 1), float32, from the normal distribution cut at ±2, times
-    `truncation`; and `class`, its index modulo `n_classes`, so that all are equally frequent. (A. Brock,
+    An example has `latent` (z_dim, 1, 1), float32, from the normal distribution truncated at ±2, times
+    `truncation`; and `class`, its index modulo `n_classes`, so that all classes are equally frequent. (A. Brock,
     J. Donahue, K. Simonyan, "Large scale GAN training for high fidelity natural image synthesis", ICLR 2019.)
 
     Args:
@@ -27,27 +29,32 @@ class BigGANSamples(BatchedDataset):
         seed: of the latents; `None` fixes them.
 
     Raises:
-        ValueError: a truncation outside (0, 1], or a number below 1.
+        InvalidInput: a truncation outside (0, 1], or a number below 1.
     """
 
     def __init__(self, n: int, z_dim: int, n_classes: int, truncation: float, seed: int | None) -> None:
         if not 0 < truncation <= 1:
-            raise ValueError(f"truncation is {truncation}; a number in (0, 1] is expected")
-        if min(n, z_dim, n_classes) < 1:
-            raise ValueError(f"n {n}, z_dim {z_dim} and n_classes {n_classes} are expected to be 1 or more")
+            raise InvalidInput(f"truncation is {truncation}; expected a number in (0, 1]")
+        require_at_least(n=(n, 1), z_dim=(z_dim, 1), n_classes=(n_classes, 1))
         super().__init__(n, {"class": torch.arange(n) % n_classes}, seed)
         self.z_dim, self.truncation = z_dim, truncation
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`latent` and `class`."""
-        cut = NormalDist().cdf(-_BOUND)  # chance below −2
-        chance = torch.from_numpy(cut + (1 - 2 * cut) * streams.uniform("latent", self.z_dim))
-        latent = self.truncation * torch.special.ndtri(chance)
+        """Sample the latents by inversion of the normal distribution function."""
+        tail = NormalDist().cdf(-_BOUND)
+        quantile = torch.from_numpy(tail + (1 - 2 * tail) * streams.uniform("latent", self.z_dim))
+        latent = self.truncation * torch.special.ndtri(quantile)
         return {"latent": latent.float()[:, :, None, None], **self.labels_at(index)}
 
 
 class BigGANSamplesTrain(BigGANSamples):
-    """Latents to train on, others in each epoch."""
+    """Latents and classes to train on, different in each epoch; arguments as `BigGANSamples`.
+
+    Example:
+        >>> data = BigGANSamplesTrain(n=20, z_dim=4)
+        >>> data[7]["latent"].shape, data[7]["class"]
+        (torch.Size([4, 1, 1]), tensor(7))
+    """
 
     def __init__(
         self,
@@ -61,7 +68,7 @@ class BigGANSamplesTrain(BigGANSamples):
 
 
 class BigGANSamplesTest(BigGANSamples):
-    """Latents that never change, none of which is a training latent."""
+    """Latents and classes to test on, the same in every epoch and run; other latents than in training."""
 
     def __init__(
         self, n: int = 10_000, z_dim: int = 140, n_classes: int = 1000, truncation: float = 1.0

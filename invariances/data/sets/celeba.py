@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from invariances.data.archives import MissingFiles, prepare
+from invariances.data.archives import MissingFiles, unpack_archive
 from invariances.data.base import Batch, BatchedDataset, Images, Labels, dequantize
 from invariances.data.cache import OnError, PictureFiles, PictureSet, cached
 from invariances.data.pair_sampler import PairSampler
 from invariances.data.pictures import Square
 from invariances.data.random_streams import RandomStreams
+from invariances.errors import InvalidInput
 from invariances.utils.files import data_root, read_lines
 
 Split = Literal["train", "test"]
@@ -33,20 +34,19 @@ _HELP = (
 
 
 def celeba(split: Split, root: str | Path | None = None) -> PictureFiles:
-    """The faces of a split and their attributes, 1 or 0 each; to test, 10,000 drawn once and for all.
+    """List the faces of a split and their attributes, 1 or 0 each; for the test split a fixed subset of 10,000.
 
     Raises:
-        MissingFiles: says which, and where they go; no picture is of the split.
-        ValueError: a list does not have the form of CelebA's.
+        MissingFiles: names the missing files and where they go; or the split has no picture.
+        InvalidInput: a list does not have the format of CelebA's.
     """
     home = data_root(root) / "celeba"
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         if not (home / name).exists():
             raise MissingFiles(f"{home / name} is not there. {_HELP}")
     folder = home / "img_align_celeba"
-    prepare(
-        folder, home / "img_align_celeba.zip", _HELP, place=lambda name: folder / PurePosixPath(name).name
-    )
+    archive = home / "img_align_celeba.zip"
+    unpack_archive(folder, archive, _HELP, lambda name: folder / PurePosixPath(name).name)
     files, attributes = read_attributes(home / "list_attr_celeba.txt")
     partition = read_partition(home / "list_eval_partition.txt")
     rows = np.array(
@@ -58,66 +58,67 @@ def celeba(split: Split, root: str | Path | None = None) -> PictureFiles:
             f"which it numbers {_PARTITION[split]}. {_HELP}"
         )
     pictures = PictureFiles("celeba", [str(folder / file) for file in files], attributes)
-    return pictures.take(_drawn(rows) if split == "test" else rows)
+    return pictures.take(_subset(rows) if split == "test" else rows)
 
 
-def _drawn(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
-    """10,000 of the rows, always the same ones."""
+def _subset(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
+    """A fixed random subset of at most 10,000 rows."""
     order = RandomStreams(0, 0, rows).uniform("CelebA test", 1)[:, 0].argsort()
     return np.sort(rows[order[:_N_TEST]])
 
 
 def read_partition(path: Path) -> dict[str, str]:
-    """File name -> 0, 1 or 2, from rows of both.
+    """Read the list of splits: file name -> 0 (training), 1 (validation) or 2 (test).
 
     Raises:
-        ValueError: a row is anything else.
+        InvalidInput: a row is not a file name and one of these numbers.
     """
     rows = [line.split() for line in read_lines(path) if line.strip()]
     for row in rows:
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
             found = " ".join(row)[:50]
-            raise ValueError(f"{path}: rows of a file name and 0, 1 or 2 are expected; found {found!r}. {_HELP}")
+            raise InvalidInput(f"{path}: expected rows of a file name and 0, 1 or 2, got {found!r}. {_HELP}")
     return dict(rows)
 
 
 def read_attributes(path: Path) -> tuple[list[str], Labels]:
-    """File names, and name -> (N,) of each attribute as 1 or 0.
+    """Read the list of attributes: a line with the number of rows, a line of names, rows of a file name and ±1s.
 
-    The file holds the number of rows, the attributes' names, then rows of a file name and ±1s.
+    Returns:
+        file names, and each attribute as name -> (N,) of 1 or 0.
 
     Raises:
-        ValueError: it does not.
+        InvalidInput: the file has another format.
     """
     lines = read_lines(path)
     count, names = "".join(lines[:1]).strip(), "".join(lines[1:2]).split()
     if not count.isdecimal() or not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"{path}: the number of rows, then a line of attributes' names, all different, are expected; "
-            f"found {count[:50]!r}, then {len(names)} names. {_HELP}"
+        raise InvalidInput(
+            f"{path}: expected the number of rows, then a line of attributes' names, all different; "
+            f"got {count[:50]!r}, then {len(names)} names. {_HELP}"
         )
     rows = [line for line in lines[2:] if line.strip()]
-    expected = f"{path}: {count} rows of {len(names)} values -1 or 1 are expected"
+    expected = f"{path}: expected {count} rows of {len(names)} values -1 or 1"
     try:
         signs = np.loadtxt(rows, dtype=np.int8, converters={0: lambda file: 0}, ndmin=2)[:, 1:]
     except ValueError as error:
-        raise ValueError(f"{expected}; {error}") from error
+        raise InvalidInput(f"{expected}; {error}") from error
     if signs.shape != (int(count), len(names)) or (abs(signs) != 1).any():
         n, n_values = signs.shape
-        raise ValueError(f"{expected}; found {n} rows of {n_values} values in {np.unique(signs).tolist()}")
+        raise InvalidInput(f"{expected}; got {n} rows of {n_values} values in {np.unique(signs).tolist()}")
     table = torch.from_numpy(signs.T.astype(np.int64)).gt(0).long()
     return [row.split(maxsplit=1)[0] for row in rows], dict(zip(names, table, strict=True))
 
 
 class CelebATrain(PictureSet):
-    """Faces to train on, 162,770: `image` (3, size, size) in [-1, 1), and 40 attributes, 1 or 0 each.
+    """The training split, 162,770 faces: `image` (3, size, size) in [-1, 1), and 40 attributes, 1 or 0 each.
 
     Args:
         size: of the images in pixels.
-        crop: side in pixels of the centre square that is kept of the 178×218 original.
-        on_error: what to do about broken files, see `PictureSet`.
+        crop: side in pixels of the centre square that the 178×218 original is cropped to.
+        on_error: "raise" an error about broken files, or "skip" them; see `PictureSet`.
         seed: of the dequantisation noise.
-        root: folder of all data; $INVARIANCES_DATA or the user's cache folder if `None`.
+        root: data folder; $INVARIANCES_DATA or the user's cache folder if `None`.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class CelebATrain(PictureSet):
 
 
 class CelebATest(PictureSet):
-    """10,000 faces of the test split; each example always the same."""
+    """10,000 faces of the test split; each example is the same in every epoch and run."""
 
     def __init__(
         self, size: int = 64, crop: int = 160, on_error: OnError = "raise", root: str | None = None
@@ -141,10 +142,10 @@ class CelebATest(PictureSet):
 
 
 class FactorPairs(BatchedDataset):
-    """Pairs of images that share the value of one label, drawn for each pair.
+    """Pairs of images that share the value of one label, chosen at random for each pair.
 
-    Factor k: the partner has the same value of the k-th label; where no other image has it, it is the image
-    again. An example has `factor`, `example1` and `example2` (3, H, W), float32 in [-1, 1), and `value`, the
+    Factor k: the second image has the same value of the k-th label; if no other image has it, it is the first
+    image again. An example has `factor`, `example1` and `example2` (3, H, W), float32 in [-1, 1), and `value`, the
     shared value. (P. Esser, R. Rombach, B. Ommer, "A disentangling invertible interpretation network", CVPR
     2020.)
 
@@ -152,37 +153,43 @@ class FactorPairs(BatchedDataset):
         images: uint8, (N, 3, H, W).
         labels: name -> (N,), int64.
         factors: names of the labels that can be shared, in order.
-        seed: of everything drawn; `None` fixes it.
+        seed: of all random numbers; `None` fixes them.
 
     Raises:
-        ValueError: no image, or a factor that is no label.
+        InvalidInput: there are no images, or a factor is no label.
+
+    Example:
+        >>> labels = {"Male": torch.tensor([0, 0, 1]), "Smiling": torch.tensor([1, 0, 1])}
+        >>> data = FactorPairs(np.zeros((3, 3, 8, 8), dtype=np.uint8), labels, ["Smiling"], seed=0)
+        >>> data[0]["factor"], data[0]["value"], data[0]["example2"].shape
+        (tensor(0), tensor(1), torch.Size([3, 8, 8]))
     """
 
     def __init__(self, images: Images, labels: Labels, factors: Sequence[str], seed: int | None) -> None:
         super().__init__(len(images), labels, seed)
         unknown = sorted(set(factors) - set(labels))
         if unknown or not factors:
-            raise ValueError(f"factors {list(factors)} are expected among {sorted(labels)}; unknown: {unknown}")
+            raise InvalidInput(f"factors are {list(factors)}; expected among {sorted(labels)}; unknown: {unknown}")
         self.images = images
         self.factors = list(factors)
-        self._pair_sampler = [PairSampler(labels[name], name) for name in factors]
+        self._pair_samplers = [PairSampler(labels[name], name) for name in factors]
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
-        """`factor`, both examples and the value they share."""
+        """Sample the factors and second examples, and dequantise both."""
         factor = streams.below("factor", len(self.factors))
-        drawn = factor, np.arange(len(index))
-        partner = np.stack([partners.same(index, streams) for partners in self._pair_sampler])[drawn]
-        value = np.stack([self.labels[name].numpy()[index] for name in self.factors])[drawn]
+        chosen = factor, np.arange(len(index))
+        second = np.stack([sampler.same(index, streams) for sampler in self._pair_samplers])[chosen]
+        value = np.stack([self.labels[name].numpy()[index] for name in self.factors])[chosen]
         return {
             "factor": torch.from_numpy(factor),
             "example1": dequantize(self.images[index], streams, "dequantisation1"),
-            "example2": dequantize(self.images[partner], streams, "dequantisation2"),
+            "example2": dequantize(self.images[second], streams, "dequantisation2"),
             "value": torch.from_numpy(value),
         }
 
 
 class FactorCelebATrain(FactorPairs):
-    """Pairs of faces that share an attribute: `factor`, `example1`, `example2`, `value`.
+    """Pairs of training faces that share an attribute: `factor`, `example1`, `example2`, `value`.
 
     Args:
         factors: the attributes, in the order of their numbers.
@@ -203,7 +210,7 @@ class FactorCelebATrain(FactorPairs):
 
 
 class FactorCelebATest(FactorPairs):
-    """Pairs of the faces of the test split, always the same."""
+    """Pairs of faces of the test split, the same in every epoch and run."""
 
     def __init__(
         self,

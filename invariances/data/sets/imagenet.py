@@ -1,6 +1,6 @@
 """ImageNet (ILSVRC 2012) in torchvision's layout, `<root>/imagenet/{train,val}/<wnid>/`; its animals.
 
-Classes are numbered by sorted WordNet id, as pretrained classifiers do, whatever lies on disk. (O.
+Classes are numbered by sorted WordNet id, as in pretrained classifiers, whichever folders exist. (O.
 Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015.)
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from invariances.data.archives import MissingFiles, prepare
+from invariances.data.archives import MissingFiles, unpack_archive
 from invariances.data.cache import OnError, PictureFiles, PictureSet
 from invariances.data.pictures import Square
 from invariances.data.sets.folder import labelled
@@ -31,24 +31,22 @@ _HELP = (
 
 
 def imagenet(split: Split, classes: Sequence[str], root: str | Path | None = None) -> PictureFiles:
-    """The pictures of these classes (WordNet ids), numbered in this order.
+    """List the pictures of these classes (WordNet ids), numbered in this order.
 
-    Archives are unpacked first, where the folder is not there.
+    The archive of the split is unpacked first if its folder does not exist.
 
     Raises:
-        MissingFiles: says which, and where they go.
-        ValueError: an archive is damaged.
+        MissingFiles: names the missing files and where they go.
+        InvalidInput: an archive is damaged.
     """
     home = data_root(root) / "imagenet"
     folder = home / ("train" if split == "train" else "val")
     if split == "train":
-        prepare(
-            folder, home / "ILSVRC2012_img_train.tar", _HELP, lambda name: folder / name.split("_")[0] / name
-        )
+        archive = home / "ILSVRC2012_img_train.tar"
+        unpack_archive(folder, archive, _HELP, lambda name: folder / name.split("_")[0] / name)
     else:
-        prepare(
-            folder, home / "ILSVRC2012_img_val.tar", _HELP, lambda name: folder / _class_of(home, name) / name
-        )
+        archive = home / "ILSVRC2012_img_val.tar"
+        unpack_archive(folder, archive, _HELP, lambda name: folder / _class_of(home, name) / name)
     if not any((folder / wnid).is_dir() for wnid in classes):
         raise MissingFiles(
             f"{folder} has no folder {classes[0]} or another of the {len(classes)} classes. {_HELP}"
@@ -57,7 +55,7 @@ def imagenet(split: Split, classes: Sequence[str], root: str | Path | None = Non
 
 
 def _class_of(home: Path, name: str) -> str:
-    """WordNet id of ILSVRC2012_val_<number>.JPEG."""
+    """WordNet id of the picture ILSVRC2012_val_<number>.JPEG."""
     return _validation_classes(home)[int(PurePosixPath(name).stem.rpartition("_")[2]) - 1]
 
 
@@ -75,15 +73,15 @@ def _validation_classes(home: Path) -> list[str]:
 
 
 class ImageNetTrain(PictureSet):
-    """Photographs to train on, 1.28 million: `image` (3, size, size) in [-1, 1), `class` in {0 … 999}.
+    """The training split, 1.28 million photographs: `image` (3, size, size) in [-1, 1), `class` in {0 … 999}.
 
-    The cache of images takes 3 size² bytes for each, 63 GB at 128 pixels.
+    The cache takes 3 size² bytes per image, 63 GB in all at 128 pixels.
 
     Args:
-        size: of the images in pixels: the centre square, resized.
-        on_error: what to do about broken files, see `PictureSet`.
+        size: of the images in pixels; each is the centre square of the photograph, resized.
+        on_error: "raise" an error about broken files, or "skip" them; see `PictureSet`.
         seed: of the dequantisation noise.
-        root: folder of all data; $INVARIANCES_DATA or the user's cache folder if `None`.
+        root: data folder; $INVARIANCES_DATA or the user's cache folder if `None`.
     """
 
     def __init__(
@@ -93,14 +91,14 @@ class ImageNetTrain(PictureSet):
 
 
 class ImageNetValidation(PictureSet):
-    """The 50,000 photographs of the validation split; each example always the same."""
+    """The validation split, 50,000 photographs; each example is the same in every epoch and run."""
 
     def __init__(self, size: int = 128, on_error: OnError = "raise", root: str | None = None) -> None:
         super().__init__(imagenet("validation", WNIDS, root), Square(size), on_error, None, root)
 
 
 class ImageNetAnimalsTrain(PictureSet):
-    """The 149 carnivore classes to train on; `class` in {0 … 148}, arguments as `ImageNetTrain`."""
+    """The 149 carnivore classes of the training split: `class` in {0 … 148}; arguments as `ImageNetTrain`."""
 
     def __init__(
         self, size: int = 128, on_error: OnError = "raise", seed: int = 0, root: str | None = None
@@ -109,7 +107,7 @@ class ImageNetAnimalsTrain(PictureSet):
 
 
 class ImageNetAnimalsValidation(PictureSet):
-    """The 7,450 carnivores of the validation split; each example always the same."""
+    """The 7,450 carnivores of the validation split; each example is the same in every epoch and run."""
 
     def __init__(self, size: int = 128, on_error: OnError = "raise", root: str | None = None) -> None:
         super().__init__(imagenet("validation", ANIMALS, root), Square(size), on_error, None, root)

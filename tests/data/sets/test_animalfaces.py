@@ -59,7 +59,7 @@ def test_two_pictures_are_enough_for_both_sides(tmp_path):
     assert classes(data.AnimalFacesSharedTest, tmp_path).tolist() == [7]
 
 
-def test_restricted_classes_are_numbered_anew(root):
+def test_restricted_classes_have_numbers_of_their_own(root):
     train = classes(data.AnimalFacesRestrictedTrain, root)
     assert train.tolist() == [0] * 10 + [1] * 10
     assert classes(data.AnimalFacesRestrictedTest, root).tolist() == [0] * 2 + [1] * 2
@@ -109,7 +109,7 @@ def test_missing_files_are_named_with_what_can_be_put_where(tmp_path, kind):
 def test_a_list_without_imagenet(tmp_path):
     (tmp_path / "animalfaces").mkdir()
     (tmp_path / "animalfaces" / "faces.txt").write_text(f"{ANIMALS[0]}_5.JPEG_10_20_30_40.jpg")
-    with pytest.raises(MissingFiles, match=f"cut out of {tmp_path}/imagenet/train"):
+    with pytest.raises(MissingFiles, match=f"cropped from {tmp_path}/imagenet/train"):
         animal_faces(tmp_path)
 
 

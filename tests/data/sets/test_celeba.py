@@ -60,7 +60,7 @@ def test_missing_files_are_named_with_where_they_go(tmp_path, missing, kind):
 def test_attributes_that_are_no_signs_are_refused(tmp_path, value):
     path = write_celeba(tmp_path, images=False) / "list_attr_celeba.txt"
     path.write_text(path.read_text().replace(" 1\n", f" {value}\n", 1))
-    with pytest.raises(ValueError, match=r"24 rows of 5 values -1 or 1 are expected"):
+    with pytest.raises(ValueError, match=r"expected 24 rows of 5 values -1 or 1"):
         read_attributes(path)
 
 
@@ -83,30 +83,31 @@ def test_blank_lines_do_not_count(tmp_path):
 def test_a_partition_of_another_form_is_refused(tmp_path, row):
     path = tmp_path / "list_eval_partition.txt"
     path.write_text(f"000000.jpg 0\n{row}\n")
-    with pytest.raises(ValueError, match=f"{path}: rows of a file name and 0, 1 or 2 are expected; found '{row}'"):
+    with pytest.raises(ValueError, match=f"{path}: expected rows of a file name and 0, 1 or 2, got '{row}'"):
         read_partition(path)
 
 
 @pytest.mark.parametrize(
     ("head", "found"),
     [
-        ("", "found '', then 0 names"),
-        ("image_id,Male,Young\n000001.jpg,1,-1\n", "found 'image_id,Male,Young', then 1 names"),
-        ("1\n\n000001.jpg 1 1\n", "found '1', then 0 names"),
-        ("1\nMale Male\n000001.jpg 1 1\n", "found '1', then 2 names"),
+        ("", "got '', then 0 names"),
+        ("image_id,Male,Young\n000001.jpg,1,-1\n", "got 'image_id,Male,Young', then 1 names"),
+        ("1\n\n000001.jpg 1 1\n", "got '1', then 0 names"),
+        ("1\nMale Male\n000001.jpg 1 1\n", "got '1', then 2 names"),
     ],
 )
 def test_attributes_without_their_head_are_refused(tmp_path, head, found):
     path = tmp_path / "list_attr_celeba.txt"
     path.write_text(head)
-    with pytest.raises(ValueError, match=f"{path}: the number of rows, then a line of attributes' names.*{found}"):
+    expected = f"{path}: expected the number of rows, then a line of attributes' names"
+    with pytest.raises(ValueError, match=f"{expected}.*{found}"):
         read_attributes(path)
 
 
 def test_attributes_with_a_value_too_many_are_refused(tmp_path):
     path = write_celeba(tmp_path, images=False) / "list_attr_celeba.txt"
     path.write_text(path.read_text().replace(" Young", ""))
-    with pytest.raises(ValueError, match="24 rows of 4 values -1 or 1 are expected; found 24 rows of 5 values"):
+    with pytest.raises(ValueError, match="expected 24 rows of 4 values -1 or 1; got 24 rows of 5 values"):
         read_attributes(path)
 
 
@@ -123,7 +124,7 @@ def faces_in(images):
 
 
 @pytest.mark.parametrize("kind", [data.FactorCelebATrain, data.FactorCelebATest])
-def test_partners_share_the_value_of_the_factor(tmp_path, kind):
+def test_pairs_share_the_value_of_the_factor(tmp_path, kind):
     write_celeba(tmp_path)
     faces = kind(root=str(tmp_path))
     signs = celeba_signs(24)
@@ -143,7 +144,7 @@ def test_partners_share_the_value_of_the_factor(tmp_path, kind):
 def test_factors_may_be_chosen(tmp_path):
     write_celeba(tmp_path)
     faces = data.FactorCelebATrain(factors=["Young"], root=str(tmp_path))
-    example = faces[TRAIN.index(3)]  # the only young one is its own partner
+    example = faces[TRAIN.index(3)]  # the only young one pairs with itself
     assert example["factor"] == 0 and example["value"] == 1
     assert abs(example["example1"].mean() - example["example2"].mean()) < 1e-2
 

@@ -58,7 +58,7 @@ def test_anything_but_a_batch_is_refused_and_not_run(tmp_path, content, capsys):
 def test_classes_that_are_none_of_ten_are_refused(tmp_path, label):
     path = write_cifar(tmp_path) / "test_batch"
     path.write_bytes(pickle.dumps({"data": np.zeros((2, 3072), dtype=np.uint8), "labels": [0, label]}))
-    with pytest.raises(ValueError, match=f"{path} has the class {label}; 0 to 9 are expected. Delete it"):
+    with pytest.raises(ValueError, match=f"{path} has the class {label}; expected 0 to 9. Delete the file"):
         data.CIFAR10Test(root=str(tmp_path))
 
 
@@ -66,12 +66,12 @@ def test_a_folder_in_a_files_place_is_told(tmp_path):
     path = write_cifar(tmp_path) / "test_batch"
     path.unlink()
     path.mkdir()
-    with pytest.raises(ValueError, match=f"{path} is no regular file. Delete it to fetch it anew"):
+    with pytest.raises(ValueError, match=f"{path} is no regular file. Delete the file and run again"):
         data.CIFAR10Test(root=str(tmp_path))
 
 
 def test_a_size_is_refused_before_any_file_is_looked_for(tmp_path):
-    with pytest.raises(ValueError, match="size is -1; expected to be 1 pixel or more"):
+    with pytest.raises(ValueError, match="size is -1; expected 1 or more"):
         data.CIFAR10Train(size=-1, root=str(tmp_path))
 
 

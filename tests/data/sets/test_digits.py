@@ -51,7 +51,7 @@ def test_size():
 @pytest.mark.parametrize("size", [0, -1])
 @pytest.mark.parametrize("kind", [DigitsTrain, ColorfulDigitsTrain, ColorfulDigitsPairsTrain])
 def test_sizes_below_a_pixel_are_refused(kind, size):
-    with pytest.raises(ValueError, match=f"size is {size}; expected to be 1 pixel or more"):
+    with pytest.raises(ValueError, match=f"size is {size}; expected 1 or more"):
         kind(size=size)
 
 

@@ -99,7 +99,7 @@ def test_sub_folders_are_searched_and_the_order_is_that_of_the_paths(tmp_path):
     ]
 
 
-def test_noise_is_drawn_anew_unless_fixed(tmp_path):
+def test_noise_differs_between_epochs_unless_fixed(tmp_path):
     write_picture(tmp_path / "in" / "a.png")
     for seed, changes in ((0, True), (None, False)):
         data = folder(tmp_path, seed=seed)
@@ -181,7 +181,7 @@ def test_classes_may_be_given(parts):
 
 @pytest.mark.parametrize("wrong", ["dog", ".", "..", "../val", "dog/deep", "", ".ipynb_checkpoints", "/"])
 def test_classes_that_are_no_sub_folders_of_their_own_are_refused(parts, wrong):
-    with pytest.raises(ValueError, match=r"names of sub-folders of .*train, each once; mend \["):
+    with pytest.raises(ValueError, match=r"names of sub-folders of .*train, each once; correct \["):
         labelled(parts, "train", classes=["cat", "dog", wrong])
 
 

@@ -99,21 +99,21 @@ def test_images_without_pixels_are_refused(tmp_path, shape):
 def test_classes_that_are_none_of_ten_are_refused(tmp_path):
     path = write_mnist(tmp_path) / "train-labels-idx1-ubyte"
     path.write_bytes(idx(np.arange(200, 240, dtype=np.uint8)))
-    with pytest.raises(ValueError, match=f"{path} has the class 200; 0 to 9 are expected. Delete it"):
+    with pytest.raises(ValueError, match=f"{path} has the class 200; expected 0 to 9. Delete the file"):
         data.MNISTTrain(root=str(tmp_path))
 
 
-def test_a_folder_in_a_files_place_is_passed_over(tmp_path, caplog):
+def test_a_folder_named_like_a_file_is_ignored(tmp_path, caplog):
     path = write_mnist(tmp_path) / "train-images-idx3-ubyte"
     (path.parent / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     path.mkdir()
     assert len(data.MNISTTrain(root=str(tmp_path))) == 40
-    assert f"{path} is no regular file; it is passed over" in caplog.text
+    assert f"{path} is no regular file; the file is ignored" in caplog.text
 
 
 def test_a_size_is_refused_before_any_file_is_looked_for(tmp_path):
-    with pytest.raises(ValueError, match="size is 0; expected to be 1 pixel or more"):
+    with pytest.raises(ValueError, match="size is 0; expected 1 or more"):
         data.MNISTTrain(size=0, root=str(tmp_path))
 
 
