@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from invariances import config as configs
 from invariances.cli import edflow
+from invariances.config.reading import read, read_file
 from invariances.training.run import Run
 from tests.data import stand_ins
 
@@ -44,7 +44,7 @@ def files(words: list[str]) -> list[str]:
 
 def experiments() -> dict[str, Path]:
     """Name of an experiment -> config that makes it."""
-    named = {configs.read_file(ROOT / path).get("experiment_name"): path for path in CONFIGS}
+    named = {read_file(ROOT / path).get("experiment_name"): path for path in CONFIGS}
     return {name: path for name, path in named.items() if name is not None}
 
 
@@ -71,7 +71,7 @@ class Workplace:
 
     def small(self, words: list[str]) -> list[str]:
         """Overrides: of the sizes that the config has, and of what would be downloaded."""
-        config = configs.read([ROOT / file for file in files(words)])
+        config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
         if "perceptual" not in config.get("Loss", {"perceptual": None}):
             overrides["Loss/perceptual_weight"] = 0
