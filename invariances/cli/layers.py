@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invariances.errors import UserError
+from invariances.utils.arguments import require_at_least
 
 if TYPE_CHECKING:
     from invariances.models import Layer
@@ -39,7 +40,9 @@ def run(options: argparse.Namespace) -> None:
     """Print the table."""
     from invariances.models import Greybox  # torch takes a second; --help should not
 
+    given = {"--size": options.size, "--channels": options.channels}
     try:
+        require_at_least(**{flag: (value, 1) for flag, value in given.items() if value is not None})
         found = Greybox.layers(_model(options.model), in_size=options.size, in_channels=options.channels)
     except (ValueError, ModuleNotFoundError) as error:
         raise UserError(f"{options.model}: {error}") from error

@@ -1,7 +1,7 @@
-"""A YAML config becomes objects: read, merge, override, check, build.
+"""From YAML files to objects: read, merge, override, check, build.
 
-Every class named in a config gets the arguments of one section, compared with its constructor before any work; no
-class receives the whole config.
+Every class named in a config receives the arguments of one section, which are compared with its constructor before
+any work. No class receives the whole config.
 
     config = check(read(["configs/digits/clf.yaml"], {"Model/width": "16"}))
     iterator = build_iterator(config, num_steps=600)
@@ -10,9 +10,12 @@ class receives the whole config.
 - `keys`: the run's own keys at the top level, with their kinds, defaults and help.
 - `classes`, `aliases`: finding the classes that a config names, those of the older projects included.
 - `signatures`: arguments compared with what a constructor takes.
-- `nodes`: which mappings stand for a network.
+- `nodes`: the mappings of a config that describe a network.
+- `needs`: what evaluations need of a training task, compared with its class.
 - `parts`: the objects that a training task takes: section, check and builder of each, in one table.
-- `checking`: all mistakes of a config at once, before any work.
+- `checking`: all mistakes of a config, reported at once before any work.
+- `offers`: whether a task and its model have the methods that an evaluation needs.
+- `resolving`: values that are known only when a run starts.
 - `building`: data sets, training tasks, evaluations and loggers of a checked config.
 
 The arguments of `model` are in `Model` (or `Transformer`), those of `loss` in `Loss`; `datasets/train`,

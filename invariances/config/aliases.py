@@ -1,4 +1,4 @@
-"""Class paths of the older projects (iin, invariances of 2020, autoencoders) and what took their place."""
+"""Class paths of the older projects (iin, invariances of 2020, autoencoders) and the classes that replace them."""
 
 DATASETS = (
     "CIFAR10Test",

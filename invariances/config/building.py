@@ -7,34 +7,34 @@ from typing import Any
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS
 from invariances.config.parts import PARTS, build_networks
-from invariances.config.signatures import make, named, parameters
+from invariances.config.signatures import make, parameters, prefix_errors
 from invariances.errors import UserError
 from invariances.utils.names import hint
 
-# What the class under `iterator` has to be. A config may come from a stranger: without a base, it could have any class
-# of any installed module called with arguments of its choice.
+# Base of the class under `iterator`. A config may come from a stranger: without a base class, it could call any class
+# of any installed module with arguments of its choice.
 ITERATOR = "pytorch_lightning.LightningModule"
 DEBUG_BATCHES = 2  # of each split, in a debug run
 
 
 def class_and_arguments(spec: Any) -> tuple[Any, Any]:
-    """Both parts of a dotted class, or of `{class: dotted, argument: value}`."""
+    """The class path and the arguments of `package.Class` or `{class: package.Class, argument: value}`."""
     if not isinstance(spec, Mapping):
         return spec, {}
     return spec.get("class"), {name: value for name, value in spec.items() if name != "class"}
 
 
 def locate_dataset(path: Any, split: str) -> type:
-    """The class of a data set: map-style, that is, with `__len__` and `__getitem__`."""
+    """The class of a map-style data set, which has `__len__` and `__getitem__`."""
     key = f"datasets/{split}"
     cls = locate(path, key)
     if not all(hasattr(cls, method) for method in ("__len__", "__getitem__")) or issubclass(cls, Mapping):
-        raise UserError(f"{key}: {path} is no data set; expected a class with __len__ and __getitem__(index)")
+        raise UserError(f"{key}: {path} is not a data set; expected a class with __len__ and __getitem__(index)")
     return cls
 
 
 def build_dataset(config: Mapping[str, Any], split: str) -> Any:
-    """The data set of a split, with the run's seed if its constructor takes one and none is given."""
+    """The data set of a split. Its `seed`, if the constructor takes one and the config gives none, is that of the run."""
     path, arguments = class_and_arguments(config["datasets"][split])
     cls = locate_dataset(path, split)
     if "seed" in parameters(cls)[0] and "seed" in config:
@@ -43,13 +43,13 @@ def build_dataset(config: Mapping[str, Any], split: str) -> Any:
 
 
 def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> Any:
-    """The batches of a split, `train` or `validation`: a `Loader`; over a few examples in a debug run."""
-    from invariances.data.loader import First, Loader  # torch comes along
+    """The `Loader` of a split, `train` or `validation`; a debug run takes a few examples."""
+    from invariances.data.loader import First, Loader  # imports torch
 
     dataset = build_dataset(config, split)
     if debug:
         dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
-    with named(f"datasets/{split}"):
+    with prefix_errors(f"datasets/{split}"):
         return Loader(
             dataset,
             config["batch_size"],
@@ -60,7 +60,7 @@ def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> 
 
 
 def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The evaluations that are switched on, by name.
+    """The arguments of the evaluations that are switched on, by name.
 
     `fid` at the top level counts as `evaluation/fid`, and `fid_stats` as a part of it.
     """
@@ -75,18 +75,18 @@ def evaluation_specs(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def locate_evaluation(name: str, spec: Mapping[str, Any]) -> type:
     """The class of an evaluation: registered under its name, or given as `class`."""
-    from invariances.evaluation import EVALUATIONS  # plotting comes along
+    from invariances.evaluation import EVALUATIONS  # imports matplotlib
 
     key = f"evaluation/{name}"
     if "class" in spec:
         return locate(spec["class"], key, "invariances.evaluation.Evaluation")
     if name not in EVALUATIONS:
-        raise UserError(f"{key}: unknown evaluation, and no `class` in it{hint(name, EVALUATIONS)}")
+        raise UserError(f"{key}: unknown evaluation; expected a registered name or a `class`{hint(name, EVALUATIONS)}")
     return EVALUATIONS[name]
 
 
 def build_evaluations(config: Mapping[str, Any], debug: bool = False) -> dict[str, Any]:
-    """The evaluations of a config by name; a debug run leaves out files of statistics."""
+    """The evaluations of a config by name; a debug run does not use files of statistics."""
     evaluations = {}
     for name, spec in evaluation_specs({**config, "fid_stats": None} if debug else config).items():
         section = f"evaluation/{name}"
@@ -96,11 +96,11 @@ def build_evaluations(config: Mapping[str, Any], debug: bool = False) -> dict[st
 
 
 def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
-    """The loggers of other services that a config asks for.
+    """The loggers of other services that are switched on.
 
     Args:
         config: resolved.
-        folder: of the run.
+        folder: the run's folder.
     """
     sections = {name: section for name, section in config["integrations"].items() if section is not None}
     return [
@@ -126,11 +126,11 @@ def locate_iterator(config: Mapping[str, Any]) -> type:
 
 
 def build_iterator(config: Mapping[str, Any], num_steps: int) -> Any:
-    """The training task with all that it takes: the top level's numbers, and the objects whose sections are there.
+    """The training task, from the values at the top level and from the sections that are present.
 
     Args:
         config: resolved.
-        num_steps: length of the training, whatever the config says.
+        num_steps: length of the training; replaces that of the config.
     """
     iterator = locate_iterator(config)
     accepted, _ = parameters(iterator)

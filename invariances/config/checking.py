@@ -1,6 +1,6 @@
-"""Everything that can be wrong with a config, found before any work and told at once.
+"""Checks of a config before any work; all mistakes are reported at once.
 
-Each function below looks at one part of the config and yields its mistakes, one line each.
+Each function below checks one part of the config and yields its mistakes, one line each.
 """
 
 import math
@@ -18,47 +18,47 @@ from invariances.config.building import (
 )
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS, KEYS, PAIRS, Key
-from invariances.config.offers import unmet
+from invariances.config.needs import unmet
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
 from invariances.errors import UserError
 from invariances.utils.names import hint
 
-# Arguments of Lightning's Trainer that a run sets itself, and what to write in their place.
-TRAINER_OURS = {
+# Arguments of Lightning's Trainer that a run sets itself, and the keys or flags to use instead.
+SET_BY_RUN = {
     "callbacks": "evaluation",
     "default_root_dir": "-n NAME",
-    "barebones": "nothing: it would leave out logs and checkpoints",
+    "barebones": "nothing: without logs and checkpoints there is no run",
     "enable_checkpointing": "ckpt_freq",
     "fast_dev_run": "-d",
     "log_every_n_steps": "log_freq",
     "logger": "integrations",
     "max_epochs": "num_epochs",
     "max_steps": "num_steps",
-    "num_sanity_val_steps": "nothing: such steps would initialise ActNorm on validation images",
-    "use_distributed_sampler": "nothing: the examples are shared out over the devices already",
+    "num_sanity_val_steps": "nothing: sanity steps would initialise ActNorm on validation images",
+    "use_distributed_sampler": "nothing: the loader distributes the examples over the devices",
 }
-NOT_ZERO = (  # arguments of the Trainer with which nothing would be trained or measured
+POSITIVE = (  # arguments of the Trainer that switch training or validation off where they are 0
     "accumulate_grad_batches",
     "check_val_every_n_epoch",
     "limit_train_batches",
     "limit_val_batches",
     "val_check_interval",
 )
-LARGEST = 2**63  # no count and no number of a run comes near it
+LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
-OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # null means: not given
+OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # keys for which null means: not given
 
 
 def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
-    """Bind every section to what it configures.
+    """Check every section against the class that it configures.
 
     Args:
-        config: as `read` gives it.
-        train: whether the run trains; then `datasets/train`, a length and a learning rate are needed too.
+        config: as returned by `read`.
+        train: whether the run trains; this also needs `datasets/train`, a length and a learning rate.
 
     Returns:
-        the config with the defaults of the run's own keys, and without keys and sections that are null.
+        the config with defaults filled in, and without keys and sections that are null.
 
     Raises:
         UserError: all mistakes, one a line.
@@ -83,7 +83,7 @@ def _run_keys(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _mode(config: Mapping[str, Any], train: bool) -> Iterator[str]:
     if train and config.get("test_mode") is True:
-        yield "test_mode: true, so the config only evaluates; leave -t out, or give --test_mode false"
+        yield "test_mode: true, so the config only evaluates; leave out -t, or use --test_mode false"
 
 
 def _allowed(value: Any, key: Key) -> bool:
@@ -141,8 +141,8 @@ def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _misfit(config: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> Iterator[str]:
-    """What an evaluation needs and the training task, or its model, does not offer."""
-    with suppress(UserError):  # classes that cannot be found are reported with their own keys
+    """Methods that an evaluation needs and that the training task or its model does not have."""
+    with suppress(UserError):  # a class that cannot be found is reported with its own key
         iterator, model = locate_iterator(config), locate(config.get("model"), "model", NETWORK)
         if problem := unmet(locate_evaluation(name, spec), iterator, model):
             yield f"evaluation/{name}: {problem}; remove it, or use another iterator"
@@ -164,22 +164,22 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     section = config.get("trainer", {})
     if not section or not isinstance(section, Mapping):
         return
-    for name in section.keys() & TRAINER_OURS.keys():
-        yield f"trainer/{name}: is set by the run; write {TRAINER_OURS[name]} in its place"
-    for name in NOT_ZERO:
+    for name in section.keys() & SET_BY_RUN.keys():
+        yield f"trainer/{name}: is set by the run; use {SET_BY_RUN[name]}"
+    for name in POSITIVE:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"
-    rest = {name: value for name, value in section.items() if name not in TRAINER_OURS}
+    rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
     yield from find_and_bind(partial(locate, "pytorch_lightning.Trainer", "trainer"), rest, "trainer")
 
 
 def _iterator(config: Mapping[str, Any]) -> Iterator[str]:
-    """The iterator, the objects it takes, and the rest of the top level."""
+    """The iterator, its object arguments, and the rest of the top level."""
     try:
         iterator = locate_iterator(config)
     except UserError as error:
         yield str(error) if "iterator" in config else "iterator: missing; expected the class of a training task"
-        for part in PARTS.values():  # what they take does not depend on the iterator
+        for part in PARTS.values():  # their checks do not depend on the iterator
             if part.section in config:
                 yield from part.check(config, part.section)
         return
@@ -199,7 +199,7 @@ def _objects(config: Mapping[str, Any], iterator: type) -> Iterator[str]:
 
 
 def _top_level(config: Mapping[str, Any], iterator: type) -> Iterator[str]:
-    """Every key is one of the run's, an argument of the iterator, or a section of a class that is named."""
+    """Keys that are neither the run's, nor arguments of the iterator, nor sections of a class in use."""
     accepted, anything = parameters(iterator)
     sections = {"Model", "Transformer", *SECTIONS} | ({"Loss"} if "loss" in config else set())
     scalars = [name for name in accepted if name not in PARTS]

@@ -1,4 +1,4 @@
-"""Finding the classes that a config names."""
+"""Imports of the classes that a config names."""
 
 import importlib
 import os
@@ -16,20 +16,20 @@ from invariances.utils.names import hint, nearest
 def locate(path: Any, key: str, base: str | None = None) -> type:
     """The class at a dotted path, such as `invariances.models.Autoencoder`.
 
-    Modules in the current folder are found too. Importing the module is all that happens.
+    Modules in the current folder are found too. The module is imported; the class is not called.
 
     Args:
-        path: dotted path; names of the older projects resolve through `invariances.config.aliases.ALIASES`.
-        key: where the path stands in the config, for messages.
-        base: dotted path of the class that it has to be a kind of.
+        path: dotted path; class paths of the older projects are resolved by `invariances.config.aliases.ALIASES`.
+        key: key of the path in the config, for messages.
+        base: dotted path of a class that it must be a subclass of.
 
     Raises:
-        UserError: no such module, no such name in it, not a class, not a kind of `base`, or the import failed
-            inside the module.
+        UserError: no such module, no such name in it, not a class, not a subclass of `base`, or the module raises
+            an error while it is imported.
     """
     parts = path.split(".") if isinstance(path, str) else []
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise UserError(f"{key}: {path!r} is no dotted class path; expected one such as package.module.Class")
+        raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
     module_path, _, name = ALIASES.get(path, path).rpartition(".")
     module = _import(module_path, name, key)
     if not hasattr(module, name):
@@ -39,17 +39,17 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     if not isinstance(found, type):
         raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; expected a class")
     if base is not None and not issubclass(found, locate(base, key)):
-        raise UserError(f"{key}: {path} is not {_article(base)}; expected a class that is one")
+        raise UserError(f"{key}: {path} is not {_article(base)}; expected a subclass")
     return found
 
 
 def _import(path: str, name: str, key: str) -> ModuleType:
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that a file here never stands in for an installed module
+        sys.path.append(os.getcwd())  # last, so that a file here never hides an installed module
     importlib.invalidate_caches()
     try:
         return importlib.import_module(path)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything; the cause is told below
+    except (Exception, SystemExit) as error:  # any error of a user's module; the message has its cause
         absent = error.name if isinstance(error, ModuleNotFoundError) else None
         if absent is not None and f"{path}.".startswith(f"{absent}."):
             older = nearest(f"{path}.{name}", ALIASES, cutoff=0.9)
@@ -59,14 +59,14 @@ def _import(path: str, name: str, key: str) -> ModuleType:
 
 
 def _siblings(path: str) -> list[str]:
-    """Modules that stand where `path` was looked for."""
+    """Modules in the package in which `path` was searched."""
     parent, dot, _ = path.rpartition(".")
-    places = getattr(sys.modules.get(parent), "__path__", []) if dot else None
-    return [parent + dot + module.name for module in pkgutil.iter_modules(places)]
+    folders = getattr(sys.modules.get(parent), "__path__", []) if dot else None
+    return [parent + dot + module.name for module in pkgutil.iter_modules(folders)]
 
 
 def _cause(error: BaseException) -> str:
-    """The first error of a chain, with the file and line it comes from."""
+    """The first error of a chain, with its file and line."""
     while earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = earlier
     message = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,8 +1,8 @@
-"""Which mappings of a config stand for a network, and which texts for a checkpoint: decided here for all who ask.
+"""Recognise the values of a config that describe a network or a checkpoint.
 
 - `{checkpoint: …}`, with `model` and `subconfig` for files that do not name their class: a trained network.
-- `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network cut at a layer.
-- a text under `checkpoint`, wherever it is: a checkpoint, by its path or as latest:EXPERIMENT.
+- `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network split at a layer.
+- text under a key `checkpoint`, in any section: a checkpoint, as a path or as latest:EXPERIMENT.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ TRAINED = {CHECKPOINT, "model", "subconfig"}
 
 
 def is_greybox(node: Any) -> bool:
-    """Whether a value of a config stands for a network cut at a layer.
+    """Whether a value of a config stands for a network split at a layer.
 
     >>> is_greybox({"model": "torchvision:alexnet", "layer": "features.11"}), is_greybox({"checkpoint": "a.ckpt"})
     (True, False)
@@ -23,7 +23,7 @@ def is_greybox(node: Any) -> bool:
 
 
 def is_trained(node: Any) -> bool:
-    """Whether a value of a config stands for a whole trained network.
+    """Whether a value of a config describes a trained network.
 
     >>> is_trained({"checkpoint": "a.ckpt"}), is_trained({"checkpoint": "a.ckpt", "layers": ["conv1"]})
     (True, False)
@@ -32,12 +32,12 @@ def is_trained(node: Any) -> bool:
 
 
 def is_network(node: Any) -> bool:
-    """Whether a value of a config may fill an argument that is a network."""
+    """Whether a value of a config describes a network."""
     return is_greybox(node) or is_trained(node)
 
 
 def is_network_type(kind: type) -> bool:
-    """Whether a class is a torch.nn.Module; torch itself is not imported to find out."""
+    """Whether a class is a torch.nn.Module; does not import torch."""
     return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
 
 

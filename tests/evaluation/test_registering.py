@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from invariances import evaluation
 from invariances.cli import edflow
 from invariances.cli import invariances as command
-from invariances.config.offers import unmet
+from invariances.config.needs import unmet
 from invariances.evaluation import Evaluation
 from invariances.evaluation.base import CanEncode, CanSample, CanSampleLike, HasEncoder, HasFactors
 from invariances.iterators import AutoencoderIterator, CINNIterator, ClassifierIterator, DIINIterator, IINIterator
@@ -28,7 +28,7 @@ CINN += ["--evaluation/faithfulness", "null"]
 
 MODULE = '''
 from invariances.evaluation import Evaluation, first_examples
-from invariances.config.offers import unmet
+from invariances.config.needs import unmet
 from invariances.evaluation.base import CanSampleLike
 
 

@@ -1,0 +1,168 @@
+"""Errors of other code keep their type; what a config leaves out is left out; what was asked for and failed is told."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from invariances.cli import edflow
+from invariances.errors import InvalidInput
+from invariances.iterators import Iterator
+from invariances.training.run import Run
+
+HERE = "tests.training.test_faults"
+CONFIG = {
+    "experiment_name": "faults",
+    "model": f"{HERE}.Brightness",
+    "iterator": f"{HERE}.Fit",
+    "datasets/train": "invariances.data.DigitsTrain",
+    "datasets/validation": "invariances.data.DigitsTest",
+    "batch_size": "100",
+    "learning_rate": "1e-3",
+    "num_steps": "2",
+    "trainer/accelerator": "cpu",
+}
+
+
+class Brightness(nn.Module):
+    """Scales images; raises what `error` names."""
+
+    def __init__(self, error: str | None = None) -> None:
+        super().__init__()
+        self.error, self.scale = error, nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        errors = {"runtime": RuntimeError, "value": ValueError, "memory": torch.OutOfMemoryError, "ours": InvalidInput}
+        if self.error is not None:
+            raise errors[self.error]("boom")
+        return self.scale * x
+
+
+class Fit(Iterator):
+    """Makes the images brighter."""
+
+    def terms(self, batch):
+        return {"loss": (self.model(batch["image"]) - 1).square().mean()}
+
+
+class WithOrWithout(Fit):
+    """A task whose network under study may be left out."""
+
+    def __init__(self, model: nn.Module, greybox: nn.Module | None = None, **schedule: Any) -> None:
+        super().__init__(model, **schedule)
+        assert greybox is None
+
+
+class Broken:
+    """An evaluation that fails."""
+
+    def __call__(self, iterator, loader, folder):
+        raise ZeroDivisionError("no pixels")
+
+
+class Count:
+    """An evaluation that counts examples."""
+
+    def __call__(self, iterator, loader, folder):
+        return {"examples": float(sum(len(batch["image"]) for batch in loader))}
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def edit(**changes):
+    """A config file with some keys changed, and the words that train it."""
+    words = [word for key, value in (CONFIG | changes).items() for word in (f"--{key}", value)]
+    Path("a.yaml").write_text("notes: a config\n")
+    return ["-b", "a.yaml", "-t", *words]
+
+
+def test_an_object_that_is_optional_and_absent():
+    assert edflow.main(edit(iterator=f"{HERE}.WithOrWithout")) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [("runtime", RuntimeError), ("value", ValueError), ("memory", torch.OutOfMemoryError)]
+)
+def test_an_error_inside_a_model_keeps_its_type(error, kind):
+    with pytest.raises(kind, match="boom") as caught:
+        edflow.main(edit(**{"Model/error": error}))
+    assert type(caught.value) is kind
+    assert not Path("logs").exists()
+
+
+def test_a_refusal_of_ours_is_one_line(capsys):
+    assert edflow.main(edit(**{"Model/error": "ours"})) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("edflow: error: datasets/train: ") and line.endswith("the first batch is refused: boom")
+
+
+def test_rows_of_the_log_are_log_freq_steps_apart():
+    assert edflow.main(edit(num_steps="130", log_freq="60")) == 0
+    (table,) = Run.open("logs/latest").path.glob("train/csv/*/metrics.csv")
+    with table.open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert steps == [59, 119, 129]  # and the last one
+
+
+def test_a_measure_that_was_asked_for_and_failed(capsys):
+    evaluations = {"evaluation/broken/class": f"{HERE}.Broken", "evaluation/count/class": f"{HERE}.Count"}
+    assert edflow.main(edit(**evaluations)) == 0  # a training is worth more than a measure
+    capsys.readouterr()
+    assert edflow.main(["-p", "logs/latest"]) != 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "evaluation broken is missing (ZeroDivisionError: no pixels)" in line
+    (path,) = Run.open("logs/latest").path.glob("eval/*/metrics.json")
+    facts = json.loads(path.read_text())
+    assert facts["metrics"]["examples"] == 297 and list(facts["missing"]) == ["broken"]
+
+
+def test_a_task_without_terms_is_none():
+    class Empty(Iterator):
+        pass
+
+    with pytest.raises(TypeError, match="terms"):
+        Empty(Brightness(), learning_rate=1e-3)
+
+
+def test_an_evaluation_that_does_not_fit_the_task_is_refused_before_any_work(capsys):
+    assert edflow.main(edit(**{"evaluation/grid/n_images": "2"})) == 2
+    line = capsys.readouterr().err.strip()
+    reason = "needs a task with views; Fit has none; remove it, or use another iterator"
+    assert line == f"edflow: error: evaluation/grid: {reason}"
+    assert not Path("logs").exists()
+
+
+class TestAbandon:
+    def test_an_earlier_start_keeps_its_files(self):
+        earlier = Run.create("test")
+        earlier.save_config({"batch_size": 1}, "train")
+        (earlier.path / "train").mkdir()
+        (earlier.path / "train" / "note.txt").write_text("earlier")
+        later = Run(earlier.path)
+        later.save_config({"batch_size": 2}, "train")
+        (later.path / "train" / "tensorboard" / later.started).mkdir(parents=True)
+        (later.path / "train" / "tensorboard" / later.started / "events").touch()
+        later.abandon()
+        files = sorted(path.name for path in earlier.path.rglob("*") if path.is_file())
+        assert files == [next((earlier.path / "configs").iterdir()).name, "note.txt"]
+        assert earlier.config() == {"batch_size": 1}
+
+    def test_a_file_that_is_no_part_of_the_start_keeps_all(self):
+        run = Run.create("test")
+        run.save_config({"batch_size": 1}, "train")
+        (run.path / "mine.txt").write_text("of another process")
+        run.abandon()
+        assert run.config() == {"batch_size": 1} and (run.path / "mine.txt").exists()
+
+    def test_a_new_run_goes_as_a_whole(self):
+        run = Run.create("test")
+        run.save_config({"batch_size": 1}, "train")
+        run.abandon()
+        assert not Path("logs").exists()
