@@ -1,28 +1,29 @@
-"""What ends a command without a traceback: a mistake of the user, and a signal."""
+"""Errors that end a command with one line in place of a traceback."""
 
 import signal
 
 
 class UserError(Exception):
-    """A mistake the user can mend.
+    """A mistake that the user can correct.
 
-    The message is one line: the file or key, what was found, what is expected, what to do next.
+    The message is one line: the file or key, the value found, the value expected, and what to do next.
     """
 
 
 class InvalidInput(ValueError):
-    """What a function of this package refuses to work on: one line that says what was expected and what came.
+    """An input that a function of this package refuses: a shape, dtype, range or class that it cannot work with.
 
-    Whoever starts a training tells it without a traceback. Errors of other code, out of memory among them, keep theirs.
+    The message is one line: expected and found. Commands print it without a traceback; errors raised by other code,
+    such as out of memory, keep theirs.
     """
 
 
 class Stopped(BaseException):
-    """The command was told to stop by a signal; nobody but the command itself catches it.
+    """A signal that ends the command. Not an Exception, so that no handler of errors catches it.
 
     Args:
-        signum: the signal.
-        state: what becomes of the work, for the message.
+        signum: number of the signal.
+        state: end of the message, such as whether the training was saved.
     """
 
     def __init__(self, signum: int, state: str = "") -> None:

@@ -14,7 +14,7 @@ any work. No class receives the whole config.
 - `needs`: what evaluations need of a training task, compared with its class.
 - `parts`: the objects that a training task takes: section, check and builder of each, in one table.
 - `checking`: all mistakes of a config, reported at once before any work.
-- `offers`: whether a task and its model have the methods that an evaluation needs.
+- `needs`: whether a task and its model have the methods that an evaluation needs.
 - `resolving`: values that are known only when a run starts.
 - `building`: data sets, training tasks, evaluations and loggers of a checked config.
 

@@ -8,7 +8,7 @@ from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS
 from invariances.config.parts import PARTS, build_networks
 from invariances.config.signatures import make, parameters, prefix_errors
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
 # Base of the class under `iterator`. A config may come from a stranger: without a base class, it could call any class
@@ -34,7 +34,7 @@ def locate_dataset(path: Any, split: str) -> type:
 
 
 def build_dataset(config: Mapping[str, Any], split: str) -> Any:
-    """The data set of a split. Its `seed`, if the constructor takes one and the config gives none, is that of the run."""
+    """The data set of a split; its `seed`, if the constructor takes one and none is given, is that of the run."""
     path, arguments = class_and_arguments(config["datasets"][split])
     cls = locate_dataset(path, split)
     if "seed" in parameters(cls)[0] and "seed" in config:
@@ -49,7 +49,7 @@ def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> 
     dataset = build_dataset(config, split)
     if debug:
         dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
-    with prefix_errors(f"datasets/{split}"):
+    with prefix_errors(f"datasets/{split}", InvalidInput):
         return Loader(
             dataset,
             config["batch_size"],

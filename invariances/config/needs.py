@@ -1,4 +1,4 @@
-"""Whether the classes in a config offer what an evaluation needs of them."""
+"""Whether a training task and its model have the members that an evaluation needs."""
 
 import inspect
 from typing import get_args
@@ -7,12 +7,12 @@ from typing_extensions import get_protocol_members
 
 
 def unmet(evaluation: type, iterator: type, model: type | None) -> str | None:
-    """What an evaluation needs and the classes of a config lack.
+    """Members that an evaluation needs and the classes of a config lack.
 
-    Only classes are looked at: a class offers its methods, its class attributes, and what it annotates.
+    Nothing is instantiated: the members of a class are its methods, its class attributes and its annotations.
 
     Args:
-        evaluation: with protocols in `needs` and `needs_model`; without these it needs nothing.
+        evaluation: may have protocols, or unions of them, as `needs` and `needs_model`.
         iterator: class of the task.
         model: class of its model, if it is known.
 
@@ -22,9 +22,9 @@ def unmet(evaluation: type, iterator: type, model: type | None) -> str | None:
     >>> from invariances.evaluation.base import HasViews
     >>> class Classifying:
     ...     pass
-    >>> class Draws:
+    >>> class Grid:
     ...     needs = HasViews
-    >>> unmet(Draws, Classifying, None)
+    >>> unmet(Grid, Classifying, None)
     'needs a task with device and views; Classifying has none'
     """
     pairs = {"task": ("needs", iterator), "model": ("needs_model", model)}
@@ -39,6 +39,6 @@ def unmet(evaluation: type, iterator: type, model: type | None) -> str | None:
 
 
 def _lacking(protocol: type, found: type) -> list[str]:
-    """Members of a protocol that a class does not have."""
+    """Members of a protocol that a class lacks."""
     declared = {name for base in found.__mro__ for name in inspect.get_annotations(base)}
     return sorted(name for name in get_protocol_members(protocol) if name not in declared and not hasattr(found, name))

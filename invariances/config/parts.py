@@ -1,7 +1,6 @@
-"""The objects that a training task takes: the section of each, how it is checked, and how it is built.
+"""The objects that a training task takes: the section, the check and the builder of each.
 
-A task names them as arguments of its constructor. A task with an object of its own kind needs one more entry in
-`PARTS`; one whose objects are of these kinds needs none.
+They are arguments of the task's constructor. A task with an object of a new kind needs one more entry in `PARTS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,12 +11,12 @@ from typing import Any
 
 from invariances.config.classes import locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, is_greybox, is_trained
-from invariances.config.signatures import find_and_bind, make, named, show
-from invariances.errors import UserError
+from invariances.config.signatures import find_and_bind, make, prefix_errors, show
+from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
 Config = Mapping[str, Any]
-NETWORK = "torch.nn.Module"  # base of what a config may have called under `model` and `loss`
+NETWORK = "torch.nn.Module"  # base of the classes under `model` and `loss`
 GREYBOX = "invariances.models.Greybox"
 
 
@@ -26,7 +25,7 @@ class Part:
     """An argument of a training task that is an object.
 
     Attributes:
-        section: key of the config that it comes from.
+        section: key of the config that describes it.
         check: (config, section) -> mistakes, one line each; nothing is built.
         build: (config, section) -> the object.
     """
@@ -40,7 +39,7 @@ class Part:
 
 
 def arguments_section(config: Config, name: str) -> str:
-    """Where the arguments of `model` (Transformer if the config has it, or Model) or `loss` (Loss) are."""
+    """The section with the arguments of `model` (Transformer if the config has it, else Model) or `loss` (Loss)."""
     if name == "model":
         return "Transformer" if "Transformer" in config else "Model"
     return name.capitalize()
@@ -48,11 +47,11 @@ def arguments_section(config: Config, name: str) -> str:
 
 def _check_class(config: Config, name: str) -> Iterator[str]:
     if name == "model" and "Model" in config and "Transformer" in config:
-        yield "Model, Transformer: both are given; the arguments of the model stand in one of them"
+        yield "Model, Transformer: both are given; keep one of them"
     section = arguments_section(config, name)
     arguments = config.get(section)
     if isinstance(arguments, Mapping) and isinstance(arguments.get("factor_config"), str):
-        arguments = {**arguments, "factor_config": None}  # auto or a file: a list once the run begins
+        arguments = {**arguments, "factor_config": None}  # auto or a file, which `resolving` replaces by a list
     yield from find_and_bind(partial(locate, config.get(name), name, NETWORK), arguments, section)
 
 
@@ -62,7 +61,7 @@ def _build_class(config: Config, name: str) -> Any:
     return make(locate(config.get(name), name, NETWORK), arguments, section)
 
 
-# A network cut at a layer.
+# A network split at a layer.
 
 
 def _check_greybox(config: Config, section: str) -> Iterator[str]:
@@ -75,8 +74,8 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
         yield from _check_checkpoint(node, section)
         if "model" in arguments:
             yield f"{section}/model, {section}/checkpoint: both are given; keep one of them"
-        arguments["model"] = ""  # stands for the loaded network
-    elif "model" in arguments and not _is_of_a_library(arguments["model"]):
+        arguments["model"] = ""  # placeholder for the loaded network
+    elif "model" in arguments and not _is_library_model(arguments["model"]):
         find = partial(locate, arguments["model"], f"{section}/model", NETWORK)
         yield from find_and_bind(find, {}, f"{section}/model")
     yield from find_and_bind(partial(locate, GREYBOX, section), arguments, section)
@@ -86,14 +85,14 @@ def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
     arguments = {key: build_networks(value, f"{name}/{key}") for key, value in node.items()}
     if CHECKPOINT in arguments:
         arguments["model"] = load_network(arguments.pop(CHECKPOINT))
-    elif not _is_of_a_library(arguments["model"]):
+    elif not _is_library_model(arguments["model"]):
         arguments["model"] = make(locate(arguments["model"], f"{name}/model", NETWORK), {}, f"{name}/model")
-    with named(name):
+    with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
         return locate(GREYBOX, name)(**arguments)
 
 
-def _is_of_a_library(model: Any) -> bool:
-    """Whether a name is that of a model of a library, such as torchvision:alexnet; else it is a dotted class."""
+def _is_library_model(model: Any) -> bool:
+    """Whether a model is given as in `torchvision:alexnet`, and not as a dotted class."""
     return isinstance(model, str) and ":" in model
 
 
@@ -101,7 +100,7 @@ def _is_of_a_library(model: Any) -> bool:
 
 
 def _check_trained(config: Config, section: str) -> Iterator[str]:
-    """A checkpoint of ours alone, or weights with `model` and `subconfig`, which say what they belong to."""
+    """A checkpoint of this package, or a file of weights with its class and arguments in `model` and `subconfig`."""
     node = config[section]
     if not isinstance(node, Mapping):
         yield f"{section}: {show(node)}; expected a mapping with checkpoint"
@@ -117,7 +116,7 @@ def _check_trained(config: Config, section: str) -> Iterator[str]:
         find = partial(locate, node["model"], f"{section}/model", NETWORK)
         yield from find_and_bind(find, subconfig.get(where), f"{section}/subconfig/{where}")
     elif subconfig:
-        yield f"{section}/subconfig: not used without {section}/model; the checkpoint's own config is"
+        yield f"{section}/subconfig: not used without {section}/model, the checkpoint has its own config; remove it"
 
 
 def _check_checkpoint(node: Mapping[str, Any], section: str) -> Iterator[str]:
@@ -127,7 +126,7 @@ def _check_checkpoint(node: Mapping[str, Any], section: str) -> Iterator[str]:
 
 
 def _build_trained(config: Config, section: str, attributes: tuple[str, ...]) -> Any:
-    """The network of a checkpoint, which has to have these attributes."""
+    """The network of a checkpoint, which must have these attributes."""
     network = load_network(**config[section])
     if missing := [attribute for attribute in attributes if not hasattr(network, attribute)]:
         found = f"{config[section][CHECKPOINT]} holds a {type(network).__name__}, which has no {missing[0]}"
@@ -138,15 +137,15 @@ def _build_trained(config: Config, section: str, attributes: tuple[str, ...]) ->
 def load_network(
     checkpoint: str | Path, model: str | None = None, subconfig: Mapping[str, Any] | None = None
 ) -> Any:
-    """A trained network, a torch.nn.Module in evaluation mode, from a checkpoint alone.
+    """Load a trained network, a torch.nn.Module, from a checkpoint, in evaluation mode.
 
     Args:
-        checkpoint: a file of ours, which names its class in its own config; or any file of weights.
-        model: dotted class, for a file that does not name it.
-        subconfig: its arguments, as `{"Model": {…}}`.
+        checkpoint: saved by a run, with the run's config in it; or any file of weights.
+        model: dotted class; needed for a file without a config.
+        subconfig: arguments of the class, as `{"Model": {…}}`.
 
     Raises:
-        UserError: the file cannot be read, names no class, or its weights do not fit the class.
+        UserError: the file cannot be read, or has no config and `model` is not given, or the weights do not fit.
     """
     from invariances.utils import checkpoints  # imports torch: a config is checked without it
 
@@ -154,19 +153,19 @@ def load_network(
     state = checkpoints.load(path)
     config = {**(subconfig or {}), "model": model} if model is not None else state.get("config")
     if not isinstance(config, Mapping):
-        raise UserError(f"{path}: does not say of which class its weights are; name it with `model`")
+        raise UserError(f"{path}: holds weights without a config; expected the class of the network as `model`")
     network = PARTS["model"].build(config, "model")
     checkpoints.load_weights(network, state, path)
     return network.eval()
 
 
 def build_networks(value: Any, name: str) -> Any:
-    """A part of a config with a network in place of each node that stands for one.
+    """Replace each description of a network in a part of a config by the network.
 
-    A checkpoint among other arguments, as in `{checkpoint: …, layers: […]}`, is replaced alone.
+    In a mapping with other keys, as `{checkpoint: …, layers: […]}`, only the checkpoint is replaced.
 
     Args:
-        value: of the config.
+        value: part of the config.
         name: its key, for messages.
     """
     if not isinstance(value, Mapping):

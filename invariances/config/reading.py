@@ -1,4 +1,4 @@
-"""YAML files and overrides from the command line become one plain dict."""
+"""Read YAML files and overrides from the command line into one plain dict."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ MOST_VALUES = 100_000  # in one file
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loading with the numbers of YAML 1.2: 1e-4 is one; 010, 1:30 and dates are text."""
+    """A safe loader with the numbers of YAML 1.2: 1e-4 is a number; 010, 1:30 and dates are text."""
 
     yaml_constructors = {  # noqa: RUF012 (the base class's own attribute)
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _CORE
@@ -34,15 +34,15 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse an alias to a node that is not finished: it holds itself."""
+        """Refuse an alias inside the node that it refers to."""
         mark = self.peek_event().start_mark
         node: Any = super().compose_node(parent, index)
         if node.end_mark is None:
-            raise yaml.MarkedYAMLError(problem="the alias stands inside what it refers to", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="the alias is inside the node that it refers to", problem_mark=mark)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Refuse a repeated key; plain YAML would keep the last one without a word."""
+        """Refuse a repeated key; PyYAML would silently keep the last one."""
         node = super().compose_mapping_node(anchor)
         seen: dict[tuple[str, str], yaml.Node] = {}
         for key, _ in node.value:
@@ -59,7 +59,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that our loader, or a YAML 1.1 loader, would read as something else."""
+    """A dumper that quotes text which this loader, or one for YAML 1.1, would read as another type."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: _Loader.yaml_implicit_resolvers.get(first, []) + rules
@@ -67,12 +67,12 @@ class _Dumper(yaml.SafeDumper):
     }
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write a shared block out each time."""
+        """Write shared blocks out in full."""
         return True
 
 
 def dump(config: Mapping[str, Any]) -> str:
-    """The config as YAML text that `read` reads back unchanged."""
+    """The config as YAML text that `parse` returns unchanged."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -81,7 +81,7 @@ def parse(text: str, name: str) -> Any:
 
     Args:
         text: one YAML document.
-        name: where the text comes from, for messages: a file, or `--Section/key`.
+        name: source of the text, for messages: a file, or `--Section/key`.
 
     Raises:
         UserError: `name:line:column: one sentence`.
@@ -90,23 +90,23 @@ def parse(text: str, name: str) -> Any:
         value = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise UserError(f"{place}: {_sentence(error)}") from error
+        position = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise UserError(f"{position}: {_sentence(error)}") from error
     except yaml.reader.ReaderError as error:
-        place = _place(text, error.position)
+        position = _line_and_column(text, error.position)
         character = repr(chr(error.character))
-        raise UserError(f"{name}:{place}: the character {character} is not allowed in YAML") from error
+        raise UserError(f"{name}:{position}: the character {character} is not allowed in YAML") from error
     except RecursionError as error:
         raise UserError(f"{name}: the blocks are nested too deeply") from error
     except (ValueError, KeyError, IndexError, OverflowError) as error:  # of a tag, such as !!int abc
         raise UserError(f"{name}: a value does not fit the tag (!!…) before it ({error}); leave the tag out") from error
     if _n_values(value, {}) > MOST_VALUES:
-        raise UserError(f"{name}: holds more than {MOST_VALUES:,} values once its aliases (*…) are written out")
+        raise UserError(f"{name}: holds more than {MOST_VALUES:,} values with its aliases (*…) expanded")
     return value
 
 
 def _n_values(value: Any, known: dict[int, int]) -> int:
-    """How many values there are, with what is shared counted at each place: a saved config writes it out."""
+    """Number of values with aliases expanded, as a saved config has them."""
     if not isinstance(value, (dict, list)):
         return 1
     if id(value) not in known:
@@ -118,11 +118,11 @@ def _n_values(value: Any, known: dict[int, int]) -> int:
 def _sentence(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or error.context or "is not YAML"
     if "'\\t'" in problem:
-        return "a tab stands where YAML allows only spaces; indent with spaces"
+        return "a tab where YAML allows only spaces; indent with spaces"
     return problem
 
 
-def _place(text: str, position: int) -> str:
+def _line_and_column(text: str, position: int) -> str:
     before = text[:position]
     return f"{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"
 
@@ -168,8 +168,8 @@ def _nearest_file(path: Path) -> str:
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
 
-    A mapping laid over a text keeps the text as its `class`, so that `train: a.Class` and
-    `train: {size: 64}` give `train: {class: a.Class, size: 64}`.
+    A mapping merged into text keeps the text as its `class`: `train: a.Class` and `train: {size: 64}` merge to
+    `train: {class: a.Class, size: 64}`.
     """
     merged = dict(base)
     for key, value in layer.items():
@@ -197,13 +197,13 @@ def read(
 ) -> dict[str, Any]:
     """Merge YAML files deeply, left to right, then the overrides.
 
-    Where a later layer gives one of two spellings of a setting (num_steps, num_epochs; learning_rate,
-    base_learning_rate), the other one of the earlier layers is dropped.
+    Where a later file or override gives one of two keys for one setting (num_steps, num_epochs; learning_rate,
+    base_learning_rate), the other key is dropped from the earlier ones.
 
     Args:
         paths: YAML files.
         overrides: `Section/key` -> YAML text of the value, such as `{"Model/n_classes": "10"}`.
-        base: a config that all of these are laid over.
+        base: a config into which all of these are merged.
 
     Raises:
         UserError: a file or value that cannot be read.

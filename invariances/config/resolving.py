@@ -1,4 +1,4 @@
-"""What a config leaves to be found when a run begins: the newest checkpoint of an experiment, measured factor sizes."""
+"""Resolve the values of a config that are known only when a run starts: checkpoints and factor sizes."""
 
 import json
 import logging
@@ -9,32 +9,32 @@ from typing import Any
 from invariances.config.building import build_loader
 from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import PARTS
-from invariances.config.signatures import named
-from invariances.errors import UserError
+from invariances.config.signatures import prefix_errors
+from invariances.errors import InvalidInput, UserError
 
 log = logging.getLogger(__name__)
 
 
 def resolve(config: Mapping[str, Any], find: Callable[[str], Path], debug: bool = False) -> dict[str, Any]:
-    """The config with everything in it that only the start of a run can know.
+    """Replace latest:EXPERIMENT by checkpoint files, and `factor_config: auto` or a file by measured sizes.
 
     Args:
         config: checked.
-        find: the file of a checkpoint that is named by its path or as latest:EXPERIMENT.
-        debug: whether this is a debug run, which measures on a few examples.
+        find: (path or latest:EXPERIMENT) -> checkpoint file.
+        debug: whether to measure on a few examples.
 
     Raises:
-        UserError: names the key that cannot be resolved.
+        UserError: a key that cannot be resolved.
     """
     resolved = resolve_checkpoints(config, find)
     return resolve_factor_config(resolved, debug)
 
 
 def resolve_checkpoints(config: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, Any]:
-    """The config with every `checkpoint: latest:EXPERIMENT`, wherever it is, replaced by the file it stands for now.
+    """Replace every `checkpoint: latest:EXPERIMENT` of a config by the file that it refers to now.
 
     Raises:
-        UserError: names the key whose checkpoint is missing or damaged.
+        UserError: a checkpoint is missing or damaged; the message has its key.
     """
 
     def found(text: str, key: str) -> str:
@@ -49,12 +49,12 @@ def resolve_checkpoints(config: Mapping[str, Any], find: Callable[[str], Path]) 
 
 
 def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[str, Any]:
-    """The config with a list in place of `Transformer/factor_config: auto` or the path of a `factors.json`.
+    """Replace `Transformer/factor_config: auto`, or the path of a `factors.json`, by a list of sizes.
 
     `auto` measures the codes of the first stage on the validation pairs, as the evaluation `factor_sizes` does.
 
     Raises:
-        UserError: no such file, or no sizes in it; validation examples that are no pairs.
+        UserError: no such file, or no sizes in it; validation examples that are not pairs.
     """
     section = config.get("Transformer") or {}
     given = section.get("factor_config")
@@ -80,7 +80,7 @@ def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
     from invariances.evaluation.metrics.factor_sizes import factor_sizes
 
     first_stage, loader = PARTS["first_stage"].build(config, "first_stage"), build_loader(config, "validation", debug)
-    with named("Transformer/factor_config: auto"):
+    with prefix_errors("Transformer/factor_config: auto", InvalidInput):
         sizes, _ = factor_sizes(
             first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")
         )

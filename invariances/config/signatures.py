@@ -1,4 +1,4 @@
-"""The arguments of a section, compared with what a constructor takes."""
+"""Compare the arguments of a section with the signature of a constructor."""
 
 import inspect
 import json
@@ -21,10 +21,10 @@ _FOUND = {str: "text", list: "a list", dict: "a mapping", float: "a number with 
 
 
 def parameters(cls: type) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What a constructor takes, by name, and whether it takes any other name too.
+    """The parameters of a constructor by name, and whether it accepts any other name.
 
-    A constructor with `**kwargs` hands them to its base class, so those parameters count as well; where no
-    base but torch's is left, it keeps them, and any name will do.
+    A constructor with `**kwargs` is taken to pass them to its base class, whose parameters are added. If the last
+    one outside of torch and Lightning still has `**kwargs`, any name is accepted.
     """
     found: dict[str, inspect.Parameter] = {}
     constructors = [
@@ -51,13 +51,13 @@ def _signature(function: Any) -> list[inspect.Parameter]:
 
 
 def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = ()) -> Iterator[str]:
-    """What is wrong with a constructor's arguments: unknown, missing, of the wrong kind.
+    """The mistakes in a constructor's arguments: unknown, missing, of the wrong type.
 
     Args:
         cls: the class.
-        arguments: the config's section, a mapping.
+        arguments: the section of the config; expected a mapping.
         section: its name, for messages; empty at the top level.
-        given: parameters that come from elsewhere, and may not stand in the section.
+        given: parameters that the caller passes, and that the section must not have.
     """
     if not isinstance(arguments, Mapping):
         yield f"{section}: {show(arguments)}; expected a mapping, the arguments of {cls.__name__}"
@@ -77,7 +77,7 @@ def mistakes(cls: type, arguments: Any, section: str, given: Collection[str] = (
 
 
 def find_and_bind(find: Callable[[], type], arguments: Any, section: str) -> Iterator[str]:
-    """Why a class cannot be found, or else what is wrong with its arguments (null: none)."""
+    """The reason why a class cannot be found, or else the mistakes in its arguments (null: no arguments)."""
     try:
         cls = find()
     except UserError as error:
@@ -87,35 +87,43 @@ def find_and_bind(find: Callable[[], type], arguments: Any, section: str) -> Ite
 
 
 def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
-    """Call a constructor with the arguments of a section, cast to the types that it asks for.
+    """Call a constructor with the arguments of a section, cast to the annotated types.
 
     Raises:
-        UserError: the constructor refuses them.
+        UserError: the constructor refuses them; see `prefix_errors`.
     """
     accepted, _ = parameters(cls)
     kinds = {name: parameter.annotation for name, parameter in accepted.items()}
-    with named(section):
+    with prefix_errors(section, ValueError, OSError):
         return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
 
 
 @contextmanager
-def named(section: str) -> Iterator[None]:
-    """Put the section's name before what a constructor refuses.
+def prefix_errors(section: str, *refusals: type[Exception]) -> Iterator[None]:
+    """Turn the errors by which code refuses a section's arguments into a UserError with the section's name.
+
+    A constructor refuses arguments by a ValueError, or by the OSError of a file that they name; code that runs
+    networks or reads examples only by InvalidInput. Errors of other types are bugs, or limits of the machine, and
+    keep their type and traceback.
+
+    Args:
+        section: key of the config.
+        *refusals: types of the errors.
 
     Raises:
-        UserError: in place of a ValueError, a TypeError, or the OSError of a file.
+        UserError: in place of one of the refusals.
     """
     try:
         yield
-    except (TypeError, ValueError, OSError) as error:
+    except refusals as error:
         raise UserError(f"{section}: {error}") from error
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value read from YAML is of the kind that an annotation asks for.
+    """Whether a value read from YAML fits a type annotation.
 
-    A whole number is a number; true and false are no numbers; a list may fill a tuple; a network is named by
-    its checkpoint, or cut at a layer, see `invariances.config.nodes`.
+    An int fits float; a bool fits neither; a list fits a tuple; a description of a network fits nn.Module, see
+    `invariances.config.nodes`.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if annotation in (Any, inspect.Parameter.empty):
@@ -133,7 +141,7 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, str)
     if is_network_type(kind):
         return is_network(value)
-    if isinstance(value, str):  # text is a sequence too, but never what a list of things asks for
+    if isinstance(value, str):  # a str is a Sequence, but a list is expected there
         return kind in (str, object)
     if issubclass(kind, tuple):
         return isinstance(value, list) and _tuple_fits(value, inner)
@@ -141,7 +149,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def cast(value: Any, annotation: Any) -> Any:
-    """A fitting value as the type that is asked for: 1 as 1.0, a list as a tuple, text as a path."""
+    """Convert a fitting value to the annotated type: int to float, list to tuple, str to Path."""
     options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     kinds = {get_origin(option) or option for option in options}
     conversions: list[tuple[type, Any]] = [(int, float), (list, tuple), (str, Path)]
@@ -158,7 +166,7 @@ def _tuple_fits(value: list[Any], inner: tuple[Any, ...]) -> bool:
 
 
 def _inside_fits(value: Any, inner: tuple[Any, ...]) -> bool:
-    """Whether the items of a list, or the keys and values of a mapping, fit."""
+    """Whether the items of a list, or the keys and values of a mapping, fit their annotations."""
     if isinstance(value, list) and len(inner) == 1:
         return all(fits(item, inner[0]) for item in value)
     if isinstance(value, dict) and len(inner) == 2:
@@ -196,7 +204,7 @@ def _plural(words: str) -> str:
 
 
 def show(value: Any) -> str:
-    """A value and its kind, as messages show them: `25.0 is a number with a decimal point`."""
+    """A value and its type for messages, such as `25.0 is a number with a decimal point`."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     text = text if len(text) <= 60 else f"{text[:57]}..."
     kind = _FOUND.get(type(value))

@@ -1,4 +1,4 @@
-"""Reading, merging, checking and building configs; the classes below stand for those that a config names."""
+"""Reading, merging, checking and building configs; the classes below are named by the configs."""
 
 import re
 import sys
@@ -532,11 +532,11 @@ class TestNames:
         assert check(
             good(trainer={"check_val_every_n_epoch": 5, "precision": "bf16-mixed", "devices": [0, 1]})
         )
-        assert "trainer/max_steps: is set by the run; write num_steps" in complaint(
+        assert "trainer/max_steps: is set by the run; use num_steps" in complaint(
             good(trainer={"max_steps": 5})
         )
         assert "trainer/precision" in complaint(good(trainer={"precision": "bf17"}))
-        assert "trainer/fast_dev_run: is set by the run; write -d" in complaint(good(trainer={"fast_dev_run": True}))
+        assert "trainer/fast_dev_run: is set by the run; use -d" in complaint(good(trainer={"fast_dev_run": True}))
 
     @pytest.mark.parametrize("name", ["check_val_every_n_epoch", "limit_train_batches", "limit_val_batches"])
     def test_trainer_that_does_nothing(self, name):
@@ -562,7 +562,7 @@ class TestEvaluations:
 
     def test_mistakes(self):
         assert (
-            "evaluation/metrc: unknown evaluation, and no `class` in it; did you mean metric?"
+            "evaluation/metrc: unknown evaluation; expected a registered name or a `class`; did you mean metric?"
             in complaint(good(evaluation={"metrc": {}}))
         )
         assert "evaluation/metric/n: unknown argument" in complaint(good(evaluation={"metric": {"n": 3}}))
@@ -663,7 +663,7 @@ class TestLocate:
         "path", ["ae", "", ".", "a.", ".a.B", "a..B", "a b.C", "a.b-c.D", "os.system('x')", 3, None, [1]]
     )
     def test_no_dotted_path(self, path):
-        assert "is no dotted class path" in self.complain(path)
+        assert "is not a dotted class path" in self.complain(path)
 
     def test_no_such_module(self):
         assert self.complain("nosuchmodule.Model").startswith("no module named nosuchmodule")
@@ -758,8 +758,8 @@ class TestLocate:
     def test_data_set(self):
         datasets = {"train": "subprocess.Popen", "validation": "shelve.DbfilenameShelf"}
         message = complaint(good(datasets=datasets))
-        assert "datasets/train: subprocess.Popen is no data set" in message
-        assert "datasets/validation: shelve.DbfilenameShelf is no data set" in message
+        assert "datasets/train: subprocess.Popen is not a data set" in message
+        assert "datasets/validation: shelve.DbfilenameShelf is not a data set" in message
 
 
 class TestKinds:
