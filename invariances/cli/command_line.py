@@ -1,4 +1,4 @@
-"""What the command lines have in common: parsers whose mistakes are one line, and overrides `--key VALUE`."""
+"""Parts of the commands: a parser that raises UserError, and overrides `--key VALUE`."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -8,22 +8,22 @@ from invariances.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises a UserError in place of leaving the process."""
+    """An ArgumentParser that raises a UserError where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line."""
+        """Raise a UserError with argparse's message."""
         raise UserError(f"{message}; see {self.prog} --help")
 
 
 def split_overrides(
     words: list[str], flags: Collection[str], check: Callable[[str, str | None], str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Flags and their values on one side; overrides `--key VALUE` and `--key=VALUE` on the other, the last one counts.
+    """Separate overrides `--key VALUE` and `--key=VALUE` from all other words; of repeated keys the last one counts.
 
     Args:
-        words: of the command line.
-        flags: known ones; they and every word that does not begin with -- are left to the parser.
-        check: (key, the next word or None) -> the value of an override without =, or a UserError.
+        words: the command line.
+        flags: known flags; like every word that does not begin with -- they are left to the parser.
+        check: (key, next word or None) -> the value of an override without =; may raise a UserError.
 
     >>> split_overrides(["-t", "--seed", "3", "--a/b=1"], ["-t"], lambda key, word: word)
     (['-t'], {'seed': '3', 'a/b': '1'})
@@ -36,7 +36,7 @@ def split_overrides(
         if not key.startswith("--") or key in flags:
             rest.append(word)
         elif equals and not value:
-            raise UserError(f"{word}: has no value; to switch it off use {key}=null")
+            raise UserError(f"{word}: has no value; use {key}=null to switch it off")
         else:
             overrides[key[2:]] = value if equals else check(key, next(remaining, None))
     return rest, overrides

@@ -1,24 +1,23 @@
 """`edflow`: train a model, resume its training, evaluate it.
 
-What a command does follows from its flags:
+The flags select one of these:
 
-| command | what happens | where |
+| command | action | run folder |
 |---|---|---|
 | `-b A.yaml B.yaml -t` | train from the start | new run |
-| `-b A.yaml -t -c CKPT` | train from the weights of CKPT, counting from step 0 | new run |
+| `-b A.yaml -t -c CKPT` | train from the weights of CKPT, from step 0 | new run |
 | `-b A.yaml -c CKPT` | evaluate CKPT | new run |
 | `-p RUN` | evaluate its last checkpoint | RUN |
 | `-p RUN -c CKPT` | evaluate CKPT | RUN |
-| `-p RUN -t` | go on from its last checkpoint: weights, optimiser, step, place in the epoch | RUN |
-| `-p RUN -t -c CKPT` | go on from CKPT | new run, unless CKPT is its last: later checkpoints stay |
-| `-p RUN -t -r` | train from the weights of its last checkpoint, counting from step 0 | new run |
+| `-p RUN -t` | resume from its last checkpoint: weights, optimiser, step, batch of the epoch | RUN |
+| `-p RUN -t -c CKPT` | resume from CKPT | RUN if CKPT is its last checkpoint, else new run |
+| `-p RUN -t -r` | train from the weights of its last checkpoint, from step 0 | new run |
 
-With `-p`, files given by `-b` and overrides are laid over the saved config. `-d` trains in a new run always.
+With `-p`, files given by `-b` and overrides are merged into the saved config. With `-d`, trainings are new runs.
 
-A run folder or config from a stranger runs no code of its own: YAML is read by a safe loader, checkpoints as
-tensors and plain containers alone. Its dotted paths import modules that are installed here or lie in the
-current folder, and call the classes they name, which have to be models, losses, training tasks, data sets or
-evaluations.
+Run folders and configs from strangers cannot bring code of their own: YAML is read by a safe loader, checkpoints as
+tensors and plain containers. Class paths import modules that are installed or in the current folder, and only
+models, losses, training tasks, data sets and evaluations are called.
 """
 
 import argparse
@@ -43,17 +42,17 @@ EXAMPLES = """examples:
   edflow -b configs/digits/clf.yaml -t                             train
   edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t
   edflow -b configs/digits/clf.yaml -t --batch_size 100 --Model/width=16
-  edflow -p logs/latest                                            evaluate its last checkpoint
-  edflow -p logs/latest -t --num_steps 2000                        resume, and train for longer
+  edflow -p logs/latest                                            evaluate the last checkpoint
+  edflow -p logs/latest -t --num_steps 2000                        resume, and train longer
   edflow -p logs/latest -c logs/latest/train/checkpoints/model-600.ckpt
-  edflow -b configs/digits/clf.yaml -c latest:digits_clf           evaluate with another config
-  edflow -b configs/digits/clf.yaml -t -d                          try a config out: a few steps
+  edflow -b configs/digits/clf.yaml -c latest:digits_clf           evaluate a checkpoint
+  edflow -b configs/digits/clf.yaml -t -d                          try a config: a few steps
 
 overrides:
   --Section/key VALUE or --Section/key=VALUE replaces a value of the config; VALUE is YAML, such as
   1e-4, null, [22, 11, 31] or "text with spaces"
 
-keys of a run:
+keys of a config:
 """
 OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-b", "--base"): {
@@ -61,25 +60,26 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "action": "extend",
         "default": [],
         "metavar": "FILE",
-        "help": "config files; they merge deeply, left to right",
+        "help": "config files, merged left to right",
     },
-    ("-t", "--train"): {"action": "store_true", "help": "train (without it: evaluate)"},
-    ("-p", "--project"): {"metavar": "RUN", "help": "an earlier run: its folder, or a config in it"},
-    ("-c", "--checkpoint"): {"metavar": "CKPT", "help": "a checkpoint file, or latest:EXPERIMENT"},
-    ("-n", "--name"): {"help": "name of the run's folder (default: experiment_name)"},
+    ("-t", "--train"): {"action": "store_true", "help": "train; without it, evaluate"},
+    ("-p", "--project"): {"metavar": "RUN", "help": "earlier run: its folder, or a config in it"},
+    ("-c", "--checkpoint"): {"metavar": "CKPT", "help": "checkpoint: a file, or latest:EXPERIMENT"},
+    ("-n", "--name"): {"metavar": "NAME", "help": "name of a new run (default: experiment_name)"},
     ("-r", "--retrain"): {
         "action": "store_true",
-        "help": "start step counter and optimiser anew, from the weights of the checkpoint",
+        "help": "train from the weights of the checkpoint, from step 0 with a new optimiser",
     },
     ("-d", "--debug"): {
         "action": "store_true",
-        "help": "few steps on few examples, no integrations; show where an error comes from",
+        "help": "a few steps on a few examples, without integrations; print tracebacks",
     },
     ("-l", "--log_level"): {
         "type": str.lower,
         "choices": ("debug", "info", "warning", "error"),
         "default": "info",
-        "help": "how much is told (default: info)",
+        "metavar": "LEVEL",
+        "help": "debug, info (default), warning or error",
     },
     ("--version",): {"action": "version", "version": f"%(prog)s of invariances {version('invariances')}"},
 }
@@ -87,13 +87,13 @@ FLAGS = {flag for flags in OPTIONS for flag in flags} | {"-h", "--help"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run the command; return its exit code: 0, 2 after a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parse(words)
         logging.basicConfig(format="%(message)s")
         logging.getLogger("invariances").setLevel(options.log_level.upper())
-        with _signals_end_it():
+        with _raise_on_signals():
             _start(options)
         return 0
     except UserError as error:
@@ -107,13 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM unwind whatever is under way; Lightning's own handlers would leave with 1 and 0."""
+def _raise_on_signals() -> Iterator[None]:
+    """Raise Stopped on Ctrl-C and SIGTERM; Lightning's own handlers would exit with 1 and 0."""
 
     def stop(signum: int, frame: Any) -> NoReturn:
         raise Stopped(signum)
 
-    if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main one alone
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals there only
         yield
         return
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -125,7 +125,7 @@ def _signals_end_it() -> Iterator[None]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags, without overrides."""
+    """The parser of the flags; overrides are separated before."""
     keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
     built = Parser(
         prog="edflow",
@@ -141,27 +141,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The command line: flags, and `overrides` as a dict from `Section/key` to YAML text.
+    """Parse the command line into the values of the flags, and `overrides`, a dict from `Section/key` to YAML text.
 
     Raises:
-        UserError: unknown flags, stray words, flags that do not go together.
+        UserError: unknown flags or arguments, flags that do not fit together.
     """
     rest, overrides = split_overrides(words, FLAGS, _value_after)
-    options, stray = parser().parse_known_args(rest)
-    if stray:
-        raise UserError(_about_stray(stray[0]))
+    options, unknown = parser().parse_known_args(rest)
+    if unknown:
+        raise UserError(_unexpected(unknown[0]))
     options.overrides = overrides
     if not options.base and options.project is None:
-        raise UserError("nothing to do: give -b CONFIG -t to train, or -p RUN to evaluate; see edflow --help")
+        raise UserError("nothing to do: use -b CONFIG -t to train, or -p RUN to evaluate; see edflow --help")
     if options.project is None and not options.train and options.checkpoint is None:
         raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
     if options.retrain and not options.train:
-        raise UserError("-r starts a training anew; add -t")
+        raise UserError("-r is for training; add -t")
     return options
 
 
 def _value_after(key: str, word: str | None) -> str:
-    """The word that follows an override's key, unless the key looks like a misspelt flag."""
+    """The word after an override's key; an error if the key looks like a misspelt flag."""
     long_flags = [flag for flag in FLAGS if flag.startswith("--")]
     flag = None if key[2:] in KEYS else nearest(key, long_flags, cutoff=0.8)
     if flag:
@@ -171,15 +171,15 @@ def _value_after(key: str, word: str | None) -> str:
     return word
 
 
-def _about_stray(word: str) -> str:
+def _unexpected(word: str) -> str:
     if not word.startswith("-"):
-        return f"{word}: stray word; config files stand together behind -b, overrides are --Section/key VALUE"
+        return f"{word}: unexpected argument; list config files together after -b, overrides as --Section/key VALUE"
     flag = nearest(word, FLAGS)
     return f"{word}: no such flag" + (f"; did you mean {flag}?" if flag else "; see edflow --help")
 
 
 def _start(options: argparse.Namespace) -> None:
-    from invariances.training.start import start  # imports torch: nobody waits for it to be told of a mistyped flag
+    from invariances.training.start import start  # imports torch, which takes seconds
 
     start(
         options.base,

@@ -1,4 +1,4 @@
-"""`invariances`: what can be asked of runs and models outside of training. Each command is a module of this folder."""
+"""List the layers of a network, and report on evaluated runs."""
 
 import argparse
 import sys
@@ -7,11 +7,12 @@ from invariances.cli import layers, report
 from invariances.cli.command_line import Parser
 from invariances.errors import UserError
 
+# A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
 COMMANDS = {"layers": layers, "report": report}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0, or 2 for a mistake of the user."""
+    """Run a command; return its exit code: 0, or 2 after a UserError."""
     try:
         options = parser().parse_args(arguments)
         options.run(options)
@@ -22,10 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, with a sub-parser for each command.
-
-    The module of a command has `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-    """
+    """The parser, with a subparser for each command."""
     top = Parser(prog="invariances", description=__doc__, allow_abbrev=False)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

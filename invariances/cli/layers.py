@@ -1,7 +1,7 @@
-"""List the layers at which a network can be cut, from input to output, and the settings that a cINN on each needs.
+"""List the layers at which a network can be split, from input to output, with the settings of a cINN for each.
 
-The list is exact: at these layers, and at no others, the output depends on the input through the layer alone. It does
-not depend on the weights, so models of torchvision and timm are listed without a download.
+At these layers, and at no others, the output depends on the input only through the layer. The list does not depend on
+the weights; nothing is downloaded.
 """
 
 import argparse
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.utils.arguments import require_at_least
 
 if TYPE_CHECKING:
     from invariances.models import Layer
 
-HELP = "the layers at which a network can be cut"
+HELP = "list the layers at which a network can be split"
 EXAMPLES = """\
   invariances layers torchvision:resnet50
   invariances layers timm:vgg11 --size 128
@@ -26,11 +26,11 @@ HEADS = ("layer", "type", "shape", "conditioning_in_channels", "conditioning_spa
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The model, and the images to try it with."""
+    """Add MODEL and the options for the images' shape."""
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="torchvision:NAME, timm:NAME, a dotted class, a checkpoint of a run, or latest:EXPERIMENT",
+        help="torchvision:NAME, timm:NAME, a class such as package.Class, a checkpoint of a run, or latest:EXPERIMENT",
     )
     parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: the model's)")
     parser.add_argument("--channels", type=int, metavar="N", help="channels of the images (default: the model's)")
@@ -38,24 +38,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
-    from invariances.models import Greybox  # torch takes a second; --help should not
+    from invariances.models import Greybox  # imports torch, which --help does not need
 
     given = {"--size": options.size, "--channels": options.channels}
     try:
         require_at_least(**{flag: (value, 1) for flag, value in given.items() if value is not None})
         found = Greybox.layers(_model(options.model), in_size=options.size, in_channels=options.channels)
-    except (ValueError, ModuleNotFoundError) as error:
+    except (InvalidInput, ModuleNotFoundError) as error:
         raise UserError(f"{options.model}: {error}") from error
     print("\n".join(table(found)))
 
 
 def _model(text: str) -> Any:
-    """What `Greybox` takes for a model: a name, or the network of a checkpoint."""
+    """The argument `model` of `Greybox`: a name, or the network of a checkpoint."""
     from invariances.config.parts import load_network
     from invariances.training.run import LATEST, resolve_checkpoint
 
-    of_a_run = text.startswith(LATEST) or Path(text).suffix == ".ckpt" or Path(text).is_file()
-    return load_network(resolve_checkpoint(text)) if of_a_run else text
+    is_checkpoint = text.startswith(LATEST) or Path(text).suffix == ".ckpt" or Path(text).is_file()
+    return load_network(resolve_checkpoint(text)) if is_checkpoint else text
 
 
 def table(layers: "Sequence[Layer]") -> list[str]:

@@ -1,9 +1,9 @@
-"""Write report.html, its figures and its tables from evaluated runs: one run per layer, and runs with factors."""
+"""Write report.html, with its figures and tables, from evaluated runs: one run per layer, or runs with factors."""
 
 import argparse
 from pathlib import Path
 
-HELP = "one page on what each layer keeps and drops"
+HELP = "write a page about what each layer represents and what it is invariant to"
 EXAMPLES = """\
   invariances report logs/2026-11-25T10-00-00_digits_cinn_conv1 logs/2026-11-25T10-01-00_digits_cinn_logits
   invariances report latest:digits_cinn_conv1 latest:digits_cinn_logits -o my_report
@@ -11,14 +11,16 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Runs, and where the report goes."""
+    """Add the runs and the output folder."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder, or latest:EXPERIMENT")
-    parser.add_argument("-o", "--out", type=Path, default=Path("report"), help="folder to write (default: report)")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("report"), metavar="FOLDER", help="output folder (default: report)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the report and print its path."""
-    from invariances.evaluation.report.page import write_report  # matplotlib takes a second; --help should not
+    from invariances.evaluation.report.page import write_report  # imports matplotlib, which --help does not need
     from invariances.training.run import Run
 
     print(write_report([Run.find(run).path for run in options.runs], options.out))

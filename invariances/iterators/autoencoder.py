@@ -1,4 +1,4 @@
-"""Training an autoencoder, with a discriminator where its loss has one."""
+"""Training an autoencoder, with a discriminator if its loss has one."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from invariances.iterators.base import Iterator
 
 
 class AutoencoderIterator(Iterator):
-    """Reconstruction, KL and, where the loss has a discriminator, the adversarial game.
+    """Train on reconstruction and KL losses and, if the loss has a discriminator, adversarially.
 
     Args:
         model: `Autoencoder`.
-        loss: `AutoencoderLoss`; its learned log-variance trains with the model.
-        d_lr_factor: the discriminator's learning rate over the model's.
-        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        loss: `AutoencoderLoss`; its log-variance is trained with the model.
+        d_lr_factor: ratio of the discriminator's learning rate to the model's.
+        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
     """
 
-    loss: Any  # a torch.nn.Module with methods of its own
+    loss: Any  # a torch.nn.Module; see `AutoencoderLoss`
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class AutoencoderIterator(Iterator):
     ) -> None:
         super().__init__(model, **schedule)
         self.loss, self.d_lr_factor = loss, d_lr_factor
-        self.automatic_optimization = False  # two optimisers take turns
+        self.automatic_optimization = False  # two optimisers alternate
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the autoencoder, one for the discriminator if there is one."""
@@ -58,19 +58,19 @@ class AutoencoderIterator(Iterator):
         optimizer.step()
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss without discriminator, of the posterior's mode: what validation measures."""
+        """The loss without the discriminator, at the mode of the posterior; used in validation."""
         posterior = self.model.encode(batch["image"])
         reconstruction = self.model.decode(posterior.mode())
         _, logs = self.loss.negative_elbo(batch["image"], reconstruction, posterior)
         return logs
 
     def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw images: D(z̄), z̄ ~ N(0, 1)."""
+        """Sample images D(z̄), z̄ ~ N(0, 1), (n, C, H, W) in [-1, 1]."""
         noise = torch.randn((n, self.model.z_dim, 1, 1), generator=generator, device=generator.device)
         return self.model.decode(noise.to(self.device))
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
-        """Images, their reconstructions, and decodings of N(0, 1)."""
+        """Images, their reconstructions, and samples D(z̄), z̄ ~ N(0, 1); each (B, C, H, W) in [-1, 1]."""
         samples = [
             (f"D(N(0,1)) {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
         ]

@@ -1,4 +1,4 @@
-"""What all training tasks share: the optimiser, the learning rate, the step counter and the watch over the losses."""
+"""Base class of the training tasks: optimiser, learning rate, step counter, logging of the losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -13,28 +13,28 @@ from invariances.errors import UserError
 
 
 class Iterator(pl.LightningModule, ABC):
-    """A training task: a model, and the loss that a batch of examples gives it.
+    """A training task: a model and its loss for a batch of examples.
 
-    A task implements `terms`; one with several optimisers also `training_step` and `configure_optimizers`. Its
-    constructor names its own arguments and hands all others (`**schedule`) on to this one.
+    Subclasses implement `terms`, and with several optimisers also `training_step` and `configure_optimizers`. Their
+    constructors pass `**schedule` to this one.
 
     The optimiser is Adam with betas (0.5, 0.9); the learning rate is constant until `decay_start` and then falls
-    linearly to 0 at `num_steps` (CVPR 2020 paper, released configs). `step` counts batches, once each whatever the
-    number of optimisers, and is part of the state dict.
+    linearly to 0 at `num_steps` (CVPR 2020 paper, released configs). `step` counts batches, also with
+    several optimisers, and is part of the state dict.
 
     Args:
-        model: the network to train.
+        model: network to train.
         learning_rate: of Adam, before the decay.
-        num_steps: where the decay ends; without it the rate stays constant.
-        decay_start: the step at which the decay begins; without it the rate stays constant.
-        seed: random draws of a step are a function of (seed, step), so that a resumed run repeats an unbroken one.
+        num_steps: step at which the decay ends; without it the rate is constant.
+        decay_start: step at which the decay begins; without it the rate is constant.
+        seed: the random numbers of a step depend on (seed, step) only, so that resuming a run does not change them.
 
     Attributes:
-        inputs: what a batch has to hold.
+        inputs: keys that a batch must have.
     """
 
     inputs: tuple[str, ...] = ("image",)
-    model: Any  # a torch.nn.Module with methods of its own
+    model: Any  # a torch.nn.Module; its other methods depend on the task
     step: Tensor
 
     def __init__(
@@ -52,8 +52,8 @@ class Iterator(pl.LightningModule, ABC):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def adam(self, parameters: Iterable[nn.Parameter], factor: float = 1.0) -> torch.optim.Adam:
-        """Adam as the published recipes use it; `factor` scales the learning rate."""
-        # `scale` rides along in the parameter group so that the decay keeps each optimiser's own rate
+        """Adam with the betas of the published configs; `factor` scales the learning rate."""
+        # `scale` is kept in the parameter group, for the decay of each optimiser's own rate
         group = {"params": list(parameters), "scale": factor}
         return torch.optim.Adam([group], lr=factor * self.learning_rate, betas=(0.5, 0.9), fused=True)
 
@@ -69,55 +69,55 @@ class Iterator(pl.LightningModule, ABC):
         return self.learning_rate * max(0.0, remaining)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what depends on the step counter alone: the random numbers and the learning rate."""
-        self._seed_draws(int(self.step))
+        """Seed the random numbers and set the learning rate of this step."""
+        self._seed_step(int(self.step))
         rate = self.decayed(int(self.step))
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
 
     def on_validation_epoch_start(self) -> None:
-        """The same draws in every validation pass, in training and afterwards."""
-        self._seed_draws(-1)
+        """Use the same random numbers in every validation pass."""
+        self._seed_step(-1)
 
-    def _seed_draws(self, step: int) -> None:
+    def _seed_step(self, step: int) -> None:
         torch.manual_seed((self.seed * 1_000_003 + step + 1) * 1009 + self.global_rank)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """The batch as the task takes it; where that wants images and gets pairs, both examples count.
+        """The batch with the inputs of the task; for a task on images, both examples of a pair are images.
 
         Raises:
-            UserError: the examples lack something.
+            UserError: an input is missing.
         """
         batch = unpaired(batch) if "image" in self.inputs else batch
         if missing := [name for name in self.inputs if name not in batch]:
             raise UserError(
-                f"datasets: the examples hold {', '.join(batch)}; {type(self).__name__} needs also "
+                f"datasets: the examples have {', '.join(batch)}; {type(self).__name__} also needs "
                 f"{', '.join(missing)}"
             )
         return batch
 
     @abstractmethod
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The `loss` of a batch, and further numbers to log: name -> mean over the batch, ()."""
+        """The `loss` of a batch and other terms to log: name -> mean over the batch, of shape ()."""
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """The loss of one batch."""
+        """Return the loss of a batch, and log its terms."""
         terms = self.terms(batch)
         self.report(terms, "train")
         return terms["loss"]
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """The same terms on held-out examples."""
+        """Log the terms of a batch of validation examples."""
         self.report(self.terms(batch), "validation", len(next(iter(batch.values()))))
 
     def facts(self) -> dict[str, Any]:
-        """What a reader of `metrics.json` needs to know about the model."""
+        """Facts about the model for `metrics.json`, such as its layer."""
         return {}
 
     def report(self, terms: dict[str, Tensor], split: str, n_examples: int = 1) -> None:
-        """Log the terms of a loss as `split/name`, and stop where one of them is not finite.
+        """Log the terms of a loss as `split/name`, and stop if one of them is not finite.
 
         Args:
             terms: name -> mean over the batch.
@@ -125,13 +125,13 @@ class Iterator(pl.LightningModule, ABC):
             n_examples: size of the batch, its weight in that average.
 
         Raises:
-            UserError: names the step and the terms; it is raised before the optimiser sees the gradient.
+            UserError: a term is not finite; raised before the optimiser's step.
         """
         values = torch.stack([term.detach().float().mean() for term in terms.values()])
         if not values.isfinite().all():
             named = zip(terms, values.tolist(), strict=True)
             broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in named)
-            remedy = "lower the learning rate or look at the data, then resume from the last checkpoint, which is good"
+            remedy = "lower the learning rate or check the data, then resume from the last checkpoint"
             raise UserError(f"step {int(self.step)}: the loss is not finite ({broken}); {remedy}")
         self.log_dict(
             {f"{split}/{name}": value for name, value in zip(terms, values, strict=True)},

@@ -1,4 +1,4 @@
-"""Training a conditional INN: what an autoencoder's code holds beyond a layer's representation."""
+"""Training a conditional INN, a flow between codes and N(0, 1) given the representation of a layer."""
 
 import math
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
 from invariances.models.frozen import Frozen
@@ -16,23 +17,22 @@ from invariances.models.mlp import MLP
 class CINNIterator(Iterator):
     """Maximum likelihood of codes z̄ ~ E(x) given representations z = Φ(x) (ECCV 2020, eq. 5).
 
-    A baseline can be trained alongside, for what the flow is worth: an MLP that predicts the code from z by least
-    squares, and so gives the mean of the codes that z leaves open, the same each time. It shares nothing with the
-    flow, which trains bit for bit as without it.
+    A baseline can be trained at the same time, for comparison: an MLP that predicts the code from z by least squares,
+    that is, the mean of p(z̄ | z). It has no weights in common with the flow and does not change its training.
 
     Args:
         model: `ConditionalTransformer`, (code, z) -> (v, log-determinant).
-        greybox: the network under study cut at a layer; frozen.
+        greybox: the network under study split at a layer; frozen.
         autoencoder: the first stage; frozen.
         baseline_dim: width of the baseline's hidden layers; null for no baseline.
         baseline_depth: number of its hidden layers.
-        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
 
     Attributes:
         baseline: `MLP`, z -> code, or None.
 
     Raises:
-        ValueError: the flow's arguments do not fit the layer or the autoencoder.
+        InvalidInput: the flow's arguments do not fit the layer or the autoencoder.
     """
 
     greybox: Frozen[Any]
@@ -56,20 +56,20 @@ class CINNIterator(Iterator):
             self.baseline = _baseline(greybox, autoencoder, baseline_dim, baseline_depth)
 
     def configure_optimizers(self) -> Any:
-        """One Adam over the weights of the flow and of the baseline; it looks at each weight by itself."""
+        """One Adam over the weights of flow and baseline, which updates each weight independently."""
         return self.adam(self.parameters())
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of flow and baseline apart, so that neither shortens the other's."""
+        """Clip the gradients of flow and baseline separately, so that neither affects the other."""
         clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
         for network in (self.model, self.baseline):
             if gradient_clip_val and network is not None:
                 clip(network.parameters(), gradient_clip_val)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
-        """The losses of flow and baseline, whose gradients have no weight in common."""
+        """Return the sum of the losses of flow and baseline, which have no weights in common."""
         terms = self.terms(batch)
         self.report(terms, "train")
         return terms["loss"] + terms.get("baseline_loss", 0)
@@ -86,15 +86,15 @@ class CINNIterator(Iterator):
         return terms
 
     def sample_like(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One sample D(t⁻¹(v|z)), v ~ N(0, 1), for each image's representation z = Φ(x)."""
+        """One sample D(t⁻¹(v|z)), v ~ N(0, 1), for the z = Φ(x) of each image, (B, C, H, W) in [-1, 1]."""
         codes = self.model.sample(self.greybox.network.encode(images), 1, generator)
         return self.autoencoder.network.decode(codes[:, 0])
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
-        """Images, their reconstructions, samples that share their representation, and what these have in common.
+        """Images, their reconstructions, samples with the same representation, and the samples' mean and spread.
 
-        `mean` is the mean of the samples shown, `spread` their standard deviation: black where they are all the
-        same, white where pixels go from one end of their range to the other.
+        Each is (B, C, H, W) in [-1, 1]. `spread` is the standard deviation σ of the samples, as 2σ − 1: black where
+        they agree, white where half of the values are -1 and half are 1.
         """
         greybox, autoencoder = self.greybox.network, self.autoencoder.network
         codes = self.model.sample(greybox.encode(images), n_samples, generator)  # (B, n, C, 1, 1)
@@ -105,7 +105,7 @@ class CINNIterator(Iterator):
         return [("input", images), ("reconstruction", reconstructions), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
-        """The layer under study and its place in the network."""
+        """The layer under study, and its depth in the network."""
         return {"layer": self.greybox.network.layer, "depth": self.greybox.network.depth}
 
 
@@ -116,13 +116,13 @@ def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int
 def _check_sizes(model: Any, greybox: Any, autoencoder: Any) -> None:
     channels, height, width = greybox.shape
     if model.condition != (channels, height) or height != width:
-        raise ValueError(
+        raise InvalidInput(
             f"Transformer/conditioning_in_channels is {model.condition[0]} and Transformer/conditioning_spatial_size "
             f"{model.condition[1]}, but GreyboxModel/layer {greybox.layer} has {channels} channels on a grid of "
-            f"{height} × {width}; write {channels} and {height}"
+            f"{height} × {width}; use {channels} and {height}"
         )
     if model.in_channels != autoencoder.z_dim:
-        raise ValueError(
+        raise InvalidInput(
             f"Transformer/in_channels is {model.in_channels}, but the codes of AutoencoderModel have "
-            f"{autoencoder.z_dim} channels; write {autoencoder.z_dim}"
+            f"{autoencoder.z_dim} channels; use {autoencoder.z_dim}"
         )

@@ -17,12 +17,12 @@ LOSSES = {
 
 
 class ClassifierIterator(Iterator):
-    """Train a network that maps `image` to the logits of `class`.
+    """Train a network from `image` to logits of `class`.
 
     Args:
         model: (B, C, H, W) in [-1, 1] -> logits (B, n_classes).
         classifier_loss: `binary_cross_entropy` on one-hot targets (the published recipe) or `cross_entropy`.
-        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
     """
 
     inputs = ("image", "class")
@@ -37,7 +37,11 @@ class ClassifierIterator(Iterator):
         self.classifier_loss = LOSSES[classifier_loss]
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Loss and accuracy of a batch."""
+        """Loss and accuracy of a batch.
+
+        Raises:
+            UserError: a class that the model does not have.
+        """
         logits = self.model(batch["image"])
         self._check_classes(batch["class"], logits.shape[1])
         accuracy = (logits.argmax(1) == batch["class"]).float().mean()
@@ -48,6 +52,6 @@ class ClassifierIterator(Iterator):
         low, high = int(classes.min()), int(classes.max())
         if low < 0 or high >= n_classes:
             raise UserError(
-                f"datasets: an example is of class {low if low < 0 else high}, but the model tells {n_classes} classes "
-                f"apart, 0 to {n_classes - 1}; set Model/n_classes"
+                f"datasets: an example has class {low if low < 0 else high}, but the model has {n_classes} classes, "
+                f"0 to {n_classes - 1}; set Model/n_classes"
             )

@@ -1,4 +1,4 @@
-"""Training a disentangling INN: what the examples of a pair share becomes a factor of its own."""
+"""Training a disentangling INN on pairs of examples that share a factor."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,25 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.iterators.iin import IINIterator
 from invariances.losses import factor_nll
 
 
 class DIINIterator(IINIterator):
-    """Maximum likelihood of pairs of codes whose shared factor correlates (CVPR 2020, eq. 10).
+    """Maximum likelihood of pairs of codes whose shared factors are correlated (CVPR 2020, eq. 10).
 
-    A batch has `factor`, the shared one as in `factor_nll`, and the images `example1` and `example2`.
+    A batch has `factor`, the index of the shared factor as in `factor_nll`, and the images `example1`, `example2`.
 
     Args:
         model: `FactorTransformer`, code <-> (factors, log-determinant).
         first_stage: see `IINIterator`.
         rho: correlation of the shared factors, in [0, 1).
-        factor_names: what the factors stand for, the residual last; by default their numbers, and residual.
-        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        factor_names: names of the factors, the residual last; by default 0, 1, …, residual.
+        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
 
     Raises:
-        ValueError: rho outside of its range; not as many names as factors; flow and first stage differ in the
-            size of a code.
+        InvalidInput: rho out of range; not as many names as factors; flow and first stage with codes of different
+            sizes.
     """
 
     inputs = ("factor", "example1", "example2")
@@ -39,17 +40,17 @@ class DIINIterator(IINIterator):
     ) -> None:
         super().__init__(model, first_stage, **schedule)
         if not 0 <= rho < 1:
-            raise ValueError(f"rho is {rho}; expected a correlation of at least 0 and below 1")
+            raise InvalidInput(f"rho is {rho}; expected a correlation of at least 0 and below 1")
         self.rho = rho
         self.factor_names = _names(factor_names, len(self.model.sizes))
 
     @property
     def in_channel(self) -> int:
-        """Channels of the codes that the flow takes."""
+        """Number of channels of the flow's codes."""
         return sum(self.model.sizes)
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Negative log-likelihood of pairs, whose examples pass through the flow together."""
+        """Negative log-likelihood of pairs; both examples pass through the flow as one batch."""
         factors, logdet = self.model(self.codes(torch.cat([batch["example1"], batch["example2"]])))
         factors1, factors2 = zip(*(e.chunk(2) for e in factors), strict=True)
         logdet1, logdet2 = logdet.chunk(2)
@@ -62,11 +63,11 @@ class DIINIterator(IINIterator):
         return self.model(code)[0]
 
     def to_code(self, factors: list[Tensor]) -> Tensor:
-        """The codes of factors."""
+        """The codes e⁻¹ of factors, (B, N, 1, 1)."""
         return self.model.inverse(factors)
 
     def facts(self) -> dict[str, Any]:
-        """The factors and their sizes."""
+        """Names and sizes of the factors."""
         return {"factors": dict(zip(self.factor_names, self.model.sizes, strict=True))}
 
 
@@ -74,9 +75,9 @@ def _names(given: Sequence[str] | None, n_factors: int) -> tuple[str, ...]:
     names = tuple(given) if given is not None else (*map(str, range(n_factors - 1)), "residual")
     if not len(names) == len(set(names)) == n_factors:
         expected = f"{n_factors} different names, that of the residual last"
-        raise ValueError(f"factor_names is {list(names)}; expected {expected}")
+        raise InvalidInput(f"factor_names is {list(names)}; expected {expected}")
     if any("/" in name for name in names):
-        raise ValueError(
-            f"factor_names is {list(names)}; expected names without /, since pictures are named after them"
+        raise InvalidInput(
+            f"factor_names is {list(names)}; expected names without /, which are used in file names"
         )
     return names

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
 from invariances.models.frozen import Frozen
@@ -15,15 +16,15 @@ class IINIterator(Iterator):
 
     Args:
         model: `VectorTransformer`, code <-> (v, log-determinant).
-        first_stage: `Autoencoder`, or any network with `z_dim` and `encode`, which gives a distribution over
-            codes, or the codes themselves, (B, z_dim, 1, 1); frozen. Pictures want its `decode` too.
-        **schedule: learning_rate, num_steps, decay_start, seed: see `Iterator`.
+        first_stage: `Autoencoder`, or any network with `z_dim` and `encode`, which returns a distribution over
+            codes, or codes, (B, z_dim, 1, 1); frozen. Pictures also need its `decode`.
+        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
 
     Attributes:
-        factor_names: of the parts of the flow's space: here the whole.
+        factor_names: names of the factors; here one, the whole output of the flow.
 
     Raises:
-        ValueError: flow and first stage differ in the size of a code.
+        InvalidInput: flow and first stage with codes of different sizes.
     """
 
     factor_names: tuple[str, ...] = ("all",)
@@ -36,7 +37,7 @@ class IINIterator(Iterator):
 
     @property
     def in_channel(self) -> int:
-        """Channels of the codes that the flow takes."""
+        """Number of channels of the flow's codes."""
         return self.model.in_channel
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -46,12 +47,12 @@ class IINIterator(Iterator):
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
-        """Codes to train on: a draw from the posterior, where the first stage gives one."""
+        """Codes to train on, (B, z_dim, 1, 1): a sample if the first stage returns a distribution."""
         z = self.first_stage.network.encode(images)
         return z if isinstance(z, Tensor) else z.sample()
 
     def code(self, images: Tensor) -> Tensor:
-        """The code of each image: the posterior's mode."""
+        """The code of each image, (B, z_dim, 1, 1): the mode if the first stage returns a distribution."""
         z = self.first_stage.network.encode(images)
         return z if isinstance(z, Tensor) else z.mode()
 
@@ -60,19 +61,19 @@ class IINIterator(Iterator):
         return [self.model(code)[0]]
 
     def to_code(self, factors: list[Tensor]) -> Tensor:
-        """The codes of factors."""
+        """The codes e⁻¹ of factors, (B, N, 1, 1)."""
         return self.model.inverse(factors[0])
 
     def decode(self, code: Tensor) -> Tensor:
-        """The images of codes."""
+        """The images of codes, (B, C, H, W) in [-1, 1]."""
         return self.first_stage.network.decode(code)
 
     def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw images: D(e⁻¹(v)), v ~ N(0, 1)."""
+        """Sample images D(e⁻¹(v)), v ~ N(0, 1), (n, C, H, W) in [-1, 1]."""
         return self.decode(self.model.sample(n, generator))
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
-        """Images, their reconstructions, and samples, which have nothing to do with them."""
+        """Images, their reconstructions, and samples, independent of the images; each (B, C, H, W) in [-1, 1]."""
         samples = [
             (f"sample {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
         ]
@@ -81,7 +82,7 @@ class IINIterator(Iterator):
 
 def _check_sizes(in_channel: int, first_stage: Any) -> None:
     if in_channel != first_stage.z_dim:
-        raise ValueError(
+        raise InvalidInput(
             f"Transformer/in_channel is {in_channel}, but the codes of first_stage have {first_stage.z_dim} "
-            f"channels; write {first_stage.z_dim}"
+            f"channels; use {first_stage.z_dim}"
         )

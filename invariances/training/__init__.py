@@ -1,1 +1,1 @@
-"""A LightningModule trained: the engine, what happens around it, and the folder of a run."""
+"""Training and evaluation of a LightningModule: the engine, its callbacks and loggers, and the folder of a run."""

@@ -1,4 +1,4 @@
-"""What happens around the training loop: counting, saving, stopping on a signal, evaluating, showing progress."""
+"""Callbacks of the training loop: count steps, save checkpoints, stop on signals, evaluate, draw pictures."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class StepCounter(pl.Callback):
-    """Count each batch once, and end the training at `num_steps`. Stands before all callbacks that read the counter."""
+    """Count each batch once, and end the training at `num_steps`. Comes before all callbacks that read the counter."""
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
@@ -38,11 +38,17 @@ class Checkpoints(pl.Callback):
 
     A checkpoint also holds the resolved config, so that it can be loaded without its run folder. Weights that are not
     finite are never saved.
+
+    Args:
+        folder: of the checkpoints.
+        config: resolved.
+        every: steps between two checkpoints.
+        keep: number of files to keep.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
         self.folder, self.config, self.every, self.keep = folder, config, every, keep
-        self.last_step = 0  # that was saved
+        self.last_step = 0  # of the newest checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = int(pl_module.step)
@@ -55,16 +61,20 @@ class Checkpoints(pl.Callback):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.last_step < int(pl_module.step):  # ended by a setting of the trainer, such as max_time
+        if self.last_step < int(pl_module.step):  # ended by an argument of the Trainer, such as max_time
             self.save(trainer, pl_module)
 
     def save(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save now, then delete what is older than the newest `keep`."""
+        """Save a checkpoint, then delete all but the newest `keep`.
+
+        Raises:
+            UserError: a weight is not finite.
+        """
         step = int(pl_module.step)
         broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
         if broken:
             raise UserError(
-                f"step {step}: {len(broken)} weights are not finite, first {broken[0]}; nothing was saved: "
+                f"step {step}: {len(broken)} weights are not finite, first {broken[0]}; nothing was saved; "
                 "lower the learning rate, then resume from the last checkpoint"
             )
         checkpoints.save(trainer, self.folder / f"model-{step}.ckpt")
@@ -74,9 +84,9 @@ class Checkpoints(pl.Callback):
 
 
 class StopOnSignal(pl.Callback):
-    """On Ctrl-C or SIGTERM finish the batch, save, leave with exit code 130 or 143; a second signal ends at once.
+    """On Ctrl-C or SIGTERM finish the batch, save, and exit with code 130 or 143; a second signal ends at once.
 
-    A context manager, around `fit`: behind it the signals do what they did before.
+    Used as a context manager around `fit`, which restores the signal handlers.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -86,7 +96,7 @@ class StopOnSignal(pl.Callback):
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no say in signals
+        if threading.current_thread() is threading.main_thread():  # Python handles signals there only
             self.previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_: object) -> None:
@@ -94,7 +104,7 @@ class StopOnSignal(pl.Callback):
             signal.signal(signum, handler)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        # not earlier: Lightning would put its own handler on top, which ends a run on SIGTERM with exit code 0
+        # not earlier: Lightning would replace them by its own handler, which exits with code 0 on SIGTERM
         for signum in self.previous:
             signal.signal(signum, self._receive)
 
@@ -107,40 +117,40 @@ class StopOnSignal(pl.Callback):
             self.checkpoints.save(trainer, pl_module)
             self.saved = True
 
-    # The batch's losses are logged after `on_train_batch_end`, and an evaluation that is due belongs to this step: a
-    # resumed run does neither again. Leave in what comes next.
+    # The batch's losses are logged after `on_train_batch_end`, and then a due evaluation runs; a resumed run repeats
+    # neither. So exit in the hook after these.
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        self._leave(pl_module)
+        self._exit_if_saved(pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._leave(pl_module)
+        self._exit_if_saved(pl_module)
 
-    def _leave(self, pl_module: Any) -> None:
+    def _exit_if_saved(self, pl_module: Any) -> None:
         if self.received is not None and self.saved:
             raise Stopped(self.received, f" after step {int(pl_module.step)}; the state is saved")
 
 
 class Evaluations(pl.Callback):
-    """Run the evaluations at the end of each validation pass; write `metrics.json` and pictures, log both.
+    """Run the evaluations at the end of each validation pass; write and log `metrics.json` and pictures.
 
     Args:
         evaluations: name -> evaluation.
-        folder: where they write to.
-        by_step: whether the pass at step n writes to `folder/step-<n>/`, as one of several.
+        folder: folder to write to.
+        by_step: whether the pass at step n writes to `folder/step-<n>/`.
     """
 
     def __init__(self, evaluations: dict[str, Evaluation], folder: Path, by_step: bool = True) -> None:
         self.evaluations, self.folder, self.by_step = evaluations, folder, by_step
-        self.last_step: int | None = None  # of the last pass, so that the end of the training does not repeat it
-        self.missing: dict[str, str] = {}  # evaluations that failed in the last pass
-        self.numbers: dict[str, float] = {}  # of the last pass; Lightning's own keep those of earlier ones as well
+        self.last_step: int | None = None  # of the last pass; the end of the training does not repeat it
+        self.missing: dict[str, str] = {}  # name -> error, of evaluations that failed in the last pass
+        self.numbers: dict[str, float] = {}  # of the last pass alone; `callback_metrics` keeps those of earlier passes
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = int(pl_module.step)
         if trainer.is_global_zero:
             folder = self.folder / f"step-{self.last_step:08d}" if self.by_step else self.folder
-            shutil.rmtree(folder, ignore_errors=True)  # left by a run that was cut off
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
             folder.mkdir(parents=True)
             losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
             results = evaluate(self.evaluations, pl_module, cast(Batches, trainer.val_dataloaders), folder, losses)
@@ -152,19 +162,19 @@ class Evaluations(pl.Callback):
 
 
 class TrainingPictures(pl.Callback):
-    """Draw the first validation images every `every` steps: PNG files, TensorBoard, and whoever else shows pictures.
+    """Draw the first validation images every `every` steps, to PNG files and to loggers that take pictures.
 
     Args:
-        evaluations: name -> evaluation; those that draw are used.
+        evaluations: name -> evaluation; each `Drawing` is used.
         loader: of the validation split.
         folder: the picture at step n is `folder/<name>-<n>.png`.
-        every: steps between two of them.
+        every: steps between two pictures.
     """
 
     def __init__(self, evaluations: dict[str, Evaluation], loader: Any, folder: Path, every: int) -> None:
         self.drawings = {name: each for name, each in evaluations.items() if isinstance(each, Drawing)}
         self.loader, self.folder, self.every = loader, folder, every
-        self.images: Any = None  # read at the first use, the same ever after
+        self.images: Any = None  # loaded at first use
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.drawings and trainer.is_global_zero and int(pl_module.step) % self.every == 0:
@@ -180,7 +190,7 @@ class TrainingPictures(pl.Callback):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 save_png(self.folder / f"{title}-{step:08d}.png", pixels)
                 _show_picture(trainer, title, pixels.cpu().numpy(), step)
-        except Exception as error:  # whatever a picture trips over, the training is worth more
+        except Exception as error:  # logged: a picture that fails must not end the training
             del self.drawings[name]
             log.warning("picture %s is missing from step %d on: %s: %s", name, step, type(error).__name__, error)
 
@@ -197,7 +207,7 @@ def _show_pictures(trainer: pl.Trainer, folder: Path, step: int) -> None:
 
 
 def _show_picture(trainer: pl.Trainer, name: str, pixels: Any, step: int) -> None:
-    """Hand a picture, (H, W, 3) bytes, to every logger that shows pictures."""
+    """Log a picture, uint8 (H, W, 3), to every logger that takes pictures."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(name, pixels, step, dataformats="HWC")

@@ -1,4 +1,4 @@
-"""From a checked config to a trained and evaluated model: Lightning's Trainer around an iterator."""
+"""Train and evaluate the task of a checked config with Lightning's Trainer."""
 
 import logging
 import traceback
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -27,15 +26,15 @@ from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
 
-# What Lightning raises for settings that do not go together, or not with this machine.
+# Errors that Lightning raises for arguments of the Trainer that do not fit together, or not this machine.
 REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
 
-# Lightning's advice that does not hold here.
-NEEDLESS = (
-    "does not have many workers",  # data sets make whole batches at once
-    "smaller than the logging interval",  # steps count, whatever the length of an epoch
-    "callbacks used to create the checkpoint",  # ours keep nothing in it
-    "isinstance.treespec",  # its own use of torch
+# Parts of Lightning's warnings that do not apply here.
+IGNORED_WARNINGS = (
+    "does not have many workers",  # data sets return whole batches
+    "smaller than the logging interval",  # logs go by steps, not by epochs
+    "callbacks used to create the checkpoint",  # these callbacks have no state
+    "isinstance.treespec",  # of Lightning's own code
 )
 
 DEBUG_STEPS = 3
@@ -52,9 +51,9 @@ def train(
 
     Args:
         config: checked and resolved.
-        run: where everything is written.
-        checkpoint: go on from it: weights, optimiser, step counter and place in the epoch.
-        restart: take the weights of `checkpoint` only, and count from 0.
+        run: folder to write to.
+        checkpoint: weights, optimiser, step counter and batch of the epoch to continue from.
+        restart: take only the weights of `checkpoint`, and start at step 0.
         debug: a few steps on a few examples.
     """
     built = _build(config, checkpoint, train=True, resume=not restart, debug=debug)
@@ -70,7 +69,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Built:
-    """What a config describes. A run that only evaluates has no use for `train_loader`, and its validation split."""
+    """The objects of a config. In a run that only evaluates, `train_loader` is the validation split and not used."""
 
     train_loader: Loader
     validation_loader: Loader
@@ -79,9 +78,9 @@ class _Built:
 
 
 def _build(config: dict[str, Any], checkpoint: Path | None, train: bool, resume: bool, debug: bool) -> _Built:
-    """Data, evaluations, and the iterator with its networks, in the state of the checkpoint if there is one."""
+    """Build loaders, evaluations, and the iterator with its networks, and load the checkpoint if there is one."""
     validation = build_loader(config, "validation", debug)
-    pl.seed_everything(config["seed"], verbose=False)  # before any weight is drawn
+    pl.seed_everything(config["seed"], verbose=False)  # before weights are initialised
     built = _Built(
         build_loader(config, "train", debug) if train else validation,
         validation,
@@ -94,34 +93,34 @@ def _build(config: dict[str, Any], checkpoint: Path | None, train: bool, resume:
 
 
 def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
-    """Train an iterator to its last step, from a checkpoint on if there is one."""
+    """Train an iterator to its last step, from a checkpoint if there is one."""
     iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
-    keeper = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    stop, evaluations = StopOnSignal(keeper), Evaluations(built.evaluations, run.path / "train" / "eval")
+    saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
+    stop, evaluations = StopOnSignal(saver), Evaluations(built.evaluations, run.path / "train" / "eval")
     pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), keeper, stop, pictures, evaluations, Progress(num_steps, evaluations)],
+        [StepCounter(num_steps), saver, stop, pictures, evaluations, Progress(num_steps, evaluations)],
         log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
-    with stop, _first_batch_explained(iterator, built.train_loader, config["batch_size"]):
+    with stop, _refusals_explained(iterator, built.train_loader, "train"):
         trainer.fit(iterator, built.train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
     if int(iterator.step) == begin:
-        raise UserError("trainer: the training ended before its first step; look at limit_train_batches and the like")
+        raise UserError("trainer: the training ended before its first step; see its limit_train_batches and max_time")
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, built.validation_loader, verbose=False)
 
 
 def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
-    """Say that there is nothing left to train; a new run that was to go on from another's end is refused."""
-    told = f"has finished its {num_steps} steps; raise num_steps to train on"
+    """Log that the training has already ended; a new run from the end of another one is refused."""
+    message = f"has finished its {num_steps} steps; raise num_steps to train on"
     if checkpoint.parent.resolve() != run.checkpoints.resolve():
-        raise UserError(f"{checkpoint}: {told}")
-    log.info("%s %s", run.path, told)
+        raise UserError(f"{checkpoint}: {message}")
+    log.info("%s %s", run.path, message)
 
 
 def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = False) -> Path:
@@ -129,13 +128,13 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
 
     Args:
         config: checked and resolved.
-        run: its folder `eval/<time>` takes `metrics.json`, the pictures and, for a conditional or a disentangling
-            INN, a report; nothing else in it changes.
-        checkpoint: of the iterator that the config names.
+        run: `metrics.json`, pictures and, for a conditional or disentangling INN, a report are written to its folder
+            `eval/<time>`; its other files do not change.
+        checkpoint: of the config's iterator.
         debug: on a few examples.
 
     Returns:
-        the folder that was written.
+        the folder of the results.
 
     Raises:
         UserError: an evaluation failed; all others have been written.
@@ -144,7 +143,7 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
     folder = run.new_evaluation()
     evaluations = Evaluations(built.evaluations, folder, by_step=False)
     trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)
-    with _trainer_explained():
+    with _refusals_explained(built.iterator, built.validation_loader, "validation"):
         trainer.validate(built.iterator, built.validation_loader, verbose=False)
     if trainer.is_global_zero and can_report(folder):
         print(write_report([run.path], folder))
@@ -153,28 +152,27 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
 
 
 def _require_all(missing: dict[str, str], folder: Path) -> None:
-    """Refuse to end well where a measure that was asked for is missing."""
+    """Raise a UserError if an evaluation failed."""
     if missing:
         reasons = "; ".join(f"evaluation {name} is missing ({reason})" for name, reason in missing.items())
         raise UserError(f"{folder}: {reasons}; all others are in metrics.json there")
 
 
 @contextmanager
-def _first_batch_explained(iterator: Iterator, loader: Loader, batch_size: int) -> Generator[None]:
-    """A UserError where our code refuses the first batch; errors of other code stay as they are."""
-    before = int(iterator.step)
+def _refusals_explained(iterator: Iterator, loader: Loader, split: str) -> Generator[None]:
+    """Raise a UserError where this package refuses a batch, or Lightning the `trainer` section."""
+    begin = int(iterator.step)
     try:
         with _trainer_explained():
             yield
     except InvalidInput as error:
-        if int(iterator.step) > before:
-            raise
-        facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {batch_size}"
-        raise UserError(f"datasets/train: {facts}; the first batch is refused: {error}") from error
+        facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {loader.batches.batch_size}"
+        which = "the first batch" if int(iterator.step) == begin else f"a batch at step {int(iterator.step)}"
+        raise UserError(f"datasets/{split}: {facts}; {which} is refused: {error}") from error
 
 
 def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
-    """CSV and TensorBoard, and what the config asks for beside them."""
+    """The loggers: CSV, TensorBoard, and the integrations of the config."""
     local: list[Logger] = [
         CSVLogger(run.path / "train", name="csv", version=run.started),
         TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
@@ -183,9 +181,9 @@ def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
 
 
 def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **arguments: Any) -> pl.Trainer:
-    """Lightning's Trainer; steps, checkpoints and progress are ours, the rest is the config's `trainer` section."""
-    for needless in NEEDLESS:
-        warnings.filterwarnings("ignore", f".*{needless}.*")
+    """Lightning's Trainer with the config's `trainer` section; steps, checkpoints and progress are set here."""
+    for text in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", f".*{text}.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     ours = {
         "max_epochs": -1,
@@ -202,12 +200,15 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
 
 @contextmanager
 def _trainer_explained() -> Generator[None]:
-    """A UserError where Lightning refuses what the section `trainer` asks for."""
+    """Raise a UserError where Lightning refuses the `trainer` section.
+
+    That is an error of a `raise` statement in Lightning. A call in Lightning of other code that fails, such as a hook
+    with the wrong arguments, is none.
+    """
     try:
         yield
-    except Exception as error:
-        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        of_lightning = isinstance(error, REFUSALS) and "pytorch_lightning" in Path(innermost).parts
-        if not of_lightning or isinstance(error, torch.OutOfMemoryError):
+    except REFUSALS as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error

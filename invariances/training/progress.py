@@ -1,4 +1,4 @@
-"""What a person at the terminal sees of a training or an evaluation."""
+"""Output of a training or an evaluation in the terminal."""
 
 import sys
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from invariances.training.callbacks import Evaluations
 
 
 class Progress(pl.Callback):
-    """One progress bar over all steps of the run, with the losses behind it; a line for each evaluation."""
+    """A progress bar over all steps of the run, with the losses; one line for each evaluation."""
 
     def __init__(self, num_steps: int, evaluations: Evaluations) -> None:
         self.num_steps, self.evaluations = num_steps, evaluations
@@ -24,7 +24,7 @@ class Progress(pl.Callback):
                 initial=int(pl_module.step),
                 unit="step",
                 dynamic_ncols=True,
-                mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file wants few lines
+                mininterval=0.5 if sys.stderr.isatty() else 10,  # few lines in a log file
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -48,7 +48,7 @@ class Progress(pl.Callback):
 
 
 class EvaluationProgress(pl.Callback):
-    """A progress bar over a validation pass of its own, then its numbers with their 95 % intervals, one a line."""
+    """A progress bar over a validation pass, then its numbers with their 95 % intervals, one per line."""
 
     bar: tqdm
 
@@ -72,10 +72,10 @@ class EvaluationProgress(pl.Callback):
 
 
 def headlines(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers without those that stand beside another one, such as its references and its interval.
+    """Numbers without those that belong to another one, such as its references and its interval.
 
     >>> headlines({"cosine": 0.98, "cosine_random": 0.5, "cosine_ci": 0.01, "probe_accuracy": 0.1})
     {'cosine': 0.98, 'probe_accuracy': 0.1}
     """
-    beside = {name for name in numbers for other in numbers if name.startswith(f"{other}_")}
-    return {name: value for name, value in numbers.items() if name not in beside}
+    details = {name for name in numbers for other in numbers if name.startswith(f"{other}_")}
+    return {name: value for name, value in numbers.items() if name not in details}

@@ -6,7 +6,7 @@ logs/2026-11-25T10-00-00_digits_ae/
     train/checkpoints/model-1500.ckpt           numbered by step
     train/                                      logs of the training
     eval/2026-11-25T11-00-00/                   one folder per evaluation
-logs/latest                                     the run that was begun last
+logs/latest                                     link to the newest run
 ```
 """
 
@@ -37,20 +37,21 @@ class Run:
     """A run folder.
 
     Args:
-        path: the folder; `Run.create` makes a new one, `Run.open` goes back to one.
-        config_file: the config that counts; by default the newest one.
+        path: the folder; see `Run.create` and `Run.open`.
+        config_file: the config of the run; by default the newest one.
 
     Attributes:
         checkpoints: the folder of its checkpoints.
-        started: the time of this start, which names what it writes.
+        started: time of this start, part of the names of its files.
     """
 
     def __init__(self, path: Path, config_file: Path | None = None) -> None:
         self.path, self.config_file = path, config_file
         self.checkpoints = path / "train" / "checkpoints"
         self.started = _now()
-        self._saved: Path | None = None  # the config that this start has written
-        self._earlier: set[Path] = set()  # results that were there before this start
+        self._saved: Path | None = None  # the config of this start
+        self._folders: list[Path] = []  # that this start writes its results to
+        self._earlier: set[Path] = set()  # files and folders that existed before
 
     @classmethod
     def create(cls, name: str, root: str | Path = ROOT) -> "Run":
@@ -69,18 +70,18 @@ class Run:
         """The run of a folder, or of a config inside one.
 
         Raises:
-            UserError: there is no run.
+            UserError: there is none.
         """
         given = Path(path)
         folder = given.parent.parent if given.is_file() and given.parent.name == "configs" else given
-        if folder.is_symlink():  # `latest` may point elsewhere by the time the run ends
+        if folder.is_symlink():  # `latest` may be changed before the run ends
             folder = folder.parent / os.readlink(folder)
         if not folder.exists():
             near = nearest(given.name, [run.name for run in _folders(given.parent)])
             hint = f"; did you mean {given.with_name(near)}?" if near else ""
             raise UserError(f"{given}: no such run{hint}")
         if not folder.is_dir() or not any(folder.glob(SAVED)):
-            raise UserError(f"{given}: is no run; expected a folder that holds configs/<time>-train.yaml")
+            raise UserError(f"{given}: is not a run; expected a folder with configs/<time>-train.yaml")
         return cls(folder, given if given.is_file() else None)
 
     @classmethod
@@ -90,10 +91,10 @@ class Run:
         Args:
             text: a path, or `latest:EXPERIMENT`.
             root: where the runs are.
-            debug: runs of `edflow -d` will do where there is no other one.
+            debug: fall back to runs of `edflow -d`.
 
         Raises:
-            UserError: there is none; names the command that makes one.
+            UserError: there is none; the message has the command that creates one.
         """
         if not text.startswith(LATEST):
             return cls.open(text)
@@ -107,13 +108,13 @@ class Run:
 
     @property
     def experiment(self) -> str | None:
-        """The `experiment_name` of the run's config; None where the config cannot be read."""
+        """The `experiment_name` of the run's config; None if it cannot be read."""
         with suppress(UserError):
             return self.config().get("experiment_name")
         return None
 
     def config(self) -> dict[str, Any]:
-        """The newest config of a training in this run, or the newest of all where it never trained.
+        """The newest config of a training in this run, or of an evaluation if there was no training.
 
         Raises:
             UserError: it cannot be read.
@@ -123,7 +124,7 @@ class Run:
         saved = sorted(self.path.glob(SAVED), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
         if not saved:
-            raise UserError(f"{self.path}: holds no config")
+            raise UserError(f"{self.path}: has no config")
         return read_file((trained or saved)[-1])
 
     def save_config(self, config: Mapping[str, Any], kind: str) -> Path:
@@ -134,23 +135,26 @@ class Run:
             kind: `train` or `eval`.
         """
         text, now, folder = dump(config), _now(), self.path / "configs"
-        self._earlier = self._results()
+        self._earlier = set(self.path.rglob("*"))
         self._saved = _first_free(lambda suffix: _write_new(folder / f"{now}-{kind}{suffix}.yaml", text))
         self.started = self._saved.stem.replace(f"-{kind}", "")
+        self._folders = [self.path / "train"] if kind == "train" else []
         return self._saved
 
     def new_evaluation(self) -> Path:
         """A new folder `eval/<time>`."""
         stem = self.path / "eval" / _now()
-        return _first_free(lambda suffix: _make_folder(stem.with_name(stem.name + suffix)))
+        folder = _first_free(lambda suffix: _make_folder(stem.with_name(stem.name + suffix)))
+        self._folders.append(folder)
+        return folder
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether the run has saved anything, damaged or not."""
+        """Whether the run has checkpoints, damaged or not."""
         return bool(checkpoints.numbered(self.checkpoints))
 
     def last_checkpoint(self) -> Path:
-        """The whole checkpoint with the highest step; damaged ones after it are named in the log.
+        """The checkpoint with the highest step that is not damaged; later ones are logged.
 
         Raises:
             UserError: the run has none, or all of them are damaged.
@@ -160,30 +164,43 @@ class Run:
             reason = checkpoints.damage(path)
             if reason is None:
                 return path
-            log.warning("%s: %s; the checkpoint before it is used", path, reason)
+            log.warning("%s: %s; using the checkpoint before it", path, reason)
         if files:
-            raise UserError(f"{files[-1]}: damaged, and so are all before it; start a new run")
+            raise UserError(f"{files[-1]}: damaged, like all before it; start a new run")
         raise UserError(f"{self.path}: has no checkpoint yet; train it with: edflow -p {self.path} -t")
 
     def abandon(self) -> None:
-        """Remove all that a start has written, if it failed before its first result; a new run goes as a whole."""
-        if self._saved is None or self._results() - self._earlier:
+        """Remove what this start has written, if it failed before its first result; a new run is removed as a whole.
+
+        Files of earlier starts and of other processes stay.
+        """
+        if self._saved is None or self._results():
             return
         self._saved.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "train" / "tensorboard" / self.started, ignore_errors=True)
-        for folder in sorted((path for path in self.path.rglob("*") if path.is_dir()), reverse=True):
-            with suppress(OSError):  # not empty: an earlier start's
+        if self.path / "train" in self._folders:
+            shutil.rmtree(self._events, ignore_errors=True)
+        made = [path for path in self._outputs() if path.is_dir() and path not in self._earlier]
+        for folder in (*sorted(made, reverse=True), self.path / "eval", self.path / "configs", self.path):
+            with suppress(OSError):  # not empty
                 folder.rmdir()
-        with suppress(OSError):
-            self.path.rmdir()
-            others = _folders(root := self.path.parent)
-            _point_latest(others[-1] if others else None, root)
-            root.rmdir()
+        if not any(self.path.glob(SAVED)):
+            _forget(self.path.parent)
 
-    def _results(self) -> set[Path]:
-        """The files of the run, without configs and the logs of TensorBoard, which exist before the first step."""
-        files = (path.relative_to(self.path) for path in self.path.rglob("*") if path.is_file())
-        return {path for path in files if path.parts[0] != "configs" and path.parts[:2] != ("train", "tensorboard")}
+    @property
+    def _events(self) -> Path:
+        """The folder of TensorBoard's files of this start, if it trains; they exist before its first step."""
+        return self.path / "train" / "tensorboard" / self.started
+
+    def _outputs(self) -> Iterator[Path]:
+        """The folders that this start writes to, and everything in them."""
+        for folder in self._folders:
+            yield folder
+            yield from folder.rglob("*")
+
+    def _results(self) -> list[Path]:
+        """The files that this start has written, without its config and TensorBoard's files."""
+        events = self._events.parent
+        return [p for p in self._outputs() if p.is_file() and p not in self._earlier and events not in p.parents]
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
@@ -199,17 +216,17 @@ def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) 
 
 
 def launch_command(path: Path) -> str:
-    """How a config of the project is started: the line in its head comment, or with the file alone."""
+    """The command that trains a config: the one in its head comment, or else `edflow -b FILE -t`."""
     lines = re.findall(r"^#\s+(edflow -b .*-t)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return next((line for line in lines if path.as_posix() in line), f"edflow -b {path.as_posix()} -t")
 
 
 def _how_to_make(experiment: str, runs: list[Run]) -> str:
-    """The end of a message about an experiment that was never trained."""
+    """The end of the message about an experiment without runs: a command, or the nearest name."""
     for path in sorted(Path("configs").rglob("*.yaml")):
         with suppress(UserError):
             if read_file(path).get("experiment_name") == experiment:
-                return f"make one with: {launch_command(path)}"
+                return f"create one with: {launch_command(path)}"
     near = nearest(experiment, {run.experiment or "" for run in runs} - {""})
     return f"did you mean {LATEST}{near}?" if near else "train it first: edflow -b CONFIG -t"
 
@@ -221,13 +238,13 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _by_start(folder: Path) -> tuple[str, bool, int, str]:
-    """Sorts runs by their first start, whatever their folders are called now; a copy comes before its original."""
+    """Sort key of runs: their first start, also for renamed folders; a copy comes before its original."""
     first = min((path.name[:19] for path in folder.glob(SAVED)), default=folder.name[:19])
     return first, folder.name.startswith(first), len(folder.name), folder.name
 
 
 def _by_time(path: Path) -> tuple[str, int, str]:
-    """Sorts what is named `<time><name>` or `<time><name>-<number>`."""
+    """Sort key of files named `<time><name>` or `<time><name>-<number>`."""
     return path.name[:19], len(path.name), path.name
 
 
@@ -236,29 +253,29 @@ def _now() -> str:
 
 
 def _first_free(make: Callable[[str], Path]) -> Path:
-    """What `make` makes under the first suffix that is not taken; a second process may be at it too."""
+    """The path that `make` creates with the first suffix that is free, also among several processes."""
     for number in itertools.count(1):
         with suppress(FileExistsError):
             return make("" if number == 1 else f"-{number}")
-    raise AssertionError  # the count has no end
+    raise AssertionError  # unreachable: the count has no end
 
 
 def _make_folder(path: Path) -> Path:
-    with _explained(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
     return path
 
 
 def _write_new(path: Path, text: str) -> Path:
-    with _explained(path), path.open("x", encoding="utf-8") as file:
+    with _write_errors(path), path.open("x", encoding="utf-8") as file:
         file.write(text)
     return path
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """A UserError in place of any OSError but the one that says that the path itself is taken."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Raise a UserError in place of an OSError, except a FileExistsError for the path itself."""
     try:
         yield
     except OSError as error:
@@ -267,8 +284,16 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+def _forget(root: Path) -> None:
+    """Point `latest` to the newest of the remaining runs, or remove it, and the root if it is empty."""
+    runs = _folders(root)
+    _point_latest(runs[-1] if runs else None, root)
+    with suppress(OSError):  # not empty
+        root.rmdir()
+
+
 def _point_latest(run: Path | None, root: Path) -> None:
-    """Let `latest` point to a run, in one step; a file system without links goes without it."""
+    """Point `latest` to a run, atomically; does nothing on a file system without links."""
     latest, new = root / "latest", root / f".latest-{os.getpid()}"
     try:
         if run is None:

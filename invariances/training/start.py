@@ -1,4 +1,4 @@
-"""A start of `edflow`: what is trained or evaluated, from which checkpoint on, and in which run folder."""
+"""Start a training or an evaluation: resolve its config, its checkpoint and its run folder."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from invariances.training.run import Run, resolve_checkpoint
 
 log = logging.getLogger(__name__)
 
-JOINED = "INVARIANCES_RUN"  # tells processes that Lightning starts for further devices which run is theirs
+JOINED = "INVARIANCES_RUN"  # the run folder, for the processes that Lightning starts for further devices
 
 
 def start(
@@ -34,15 +34,15 @@ def start(
     Args:
         files: YAML files, merged left to right.
         overrides: `Section/key` -> YAML text.
-        train: else evaluate.
+        train: train; by default evaluate.
         project: an earlier run; the files are merged into its config.
         checkpoint: a path, or latest:EXPERIMENT; with a project, its last one is the default.
         name: of a new run's folder; the experiment's name is the default.
-        retrain: count from step 0, from the weights of the checkpoint.
-        debug: a few steps on a few examples, in a run of its own.
+        retrain: start at step 0, from the weights of the checkpoint.
+        debug: a few steps on a few examples, in a new run.
 
     Raises:
-        UserError: a mistake in any of these; no folder is left then.
+        UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
@@ -51,9 +51,9 @@ def start(
     config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
     source, resumed = _source(checkpoint, earlier, train, retrain, debug)
     if resumed is not None and name is not None:
-        raise UserError(f"-n {name}: is for new runs; this one goes on in {resumed.path}: leave -n out")
+        raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
     if debug and resumed is None:
-        config["experiment_name"] += "_debug"  # latest: does not take it for the real one
+        config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
     with _run_of(config, name, resumed, "train" if train else "eval") as run:
         _work(config, run, source, train, restart=retrain or earlier is None, debug=debug)
 
@@ -61,9 +61,9 @@ def start(
 def _source(
     checkpoint: str | None, earlier: Run | None, train: bool, retrain: bool, debug: bool
 ) -> tuple[Path | None, Run | None]:
-    """The checkpoint to go on from or to evaluate, and the run to go on in, each if there is one.
+    """The checkpoint to load and the earlier run to continue, each if there is one.
 
-    A training goes on in the earlier run's folder only where no checkpoint in it could be lost.
+    A training continues in the folder of the earlier run only if no later checkpoint in it would be overwritten.
     """
     needs_last = earlier is not None and (earlier.has_checkpoints if train else checkpoint is None)
     last = earlier.last_checkpoint() if earlier is not None and needs_last else None
@@ -71,14 +71,14 @@ def _source(
     if earlier is None or not train:
         return given or last, earlier
     if given is None and last is None:
-        log.warning("%s stopped before its first checkpoint; it starts at step 0", earlier.path)
+        log.warning("%s stopped before its first checkpoint; starting at step 0", earlier.path)
     nothing_lost = given is None or (last is not None and given.samefile(last))
     return given or last, earlier if nothing_lost and not (retrain or debug) else None
 
 
 @contextmanager
 def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind: str) -> Iterator[Run]:
-    """The run, new or resumed, with the config saved; removed again if the start fails before its first result."""
+    """The run, new or resumed, with the config saved; undone if the start fails before its first result."""
     if JOINED in os.environ:
         yield Run.open(os.environ[JOINED])
         return
@@ -99,9 +99,9 @@ def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind:
 def _work(
     config: dict[str, Any], run: Run, source: Path | None, train: bool, restart: bool, debug: bool
 ) -> None:
-    from invariances.training import engine  # Lightning takes seconds: mistakes are told before
+    from invariances.training import engine  # imports Lightning, which takes seconds
 
     if train:
         engine.train(config, run, source, restart=restart, debug=debug)
-    elif source is not None:  # as the command line and `_source` see to
+    elif source is not None:  # always so: ensured by the command line and `_source`
         engine.evaluate(config, run, source, debug=debug)

@@ -150,7 +150,7 @@ def test_a_config_opens_with_its_splits(monkeypatch, here):
         ([], "--dataset -b/--base is required"),
         (["--dataset", "invariances.data.MNISTTrian"], "did you mean MNISTTrain?"),
         (["--dataset", "invariances.date.X"], "--dataset: no module named invariances.date"),
-        (["--dataset", "json.JSONDecoder"], "is no data set"),
+        (["--dataset", "json.JSONDecoder"], "is not a data set"),
         (["--dataset", "invariances.data.DigitsTrain", "--sise", "8"], "size"),
         (["--dataset", "invariances.data.DigitsTrain", "--size", "big"], "size"),
         (["--dataset", "invariances.data.DigitsTrain", "--size"], "--size: has no value"),

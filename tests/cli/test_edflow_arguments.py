@@ -107,7 +107,7 @@ def run_folders() -> list[str]:
 
 
 def complaint(capsys, *words: str) -> str:
-    """The one line of an error; nothing is left behind."""
+    """The one line of an error; no folder is left."""
     before = run_folders()
     assert edflow.main(list(words)) == 2
     output = capsys.readouterr()
@@ -231,7 +231,7 @@ class TestCommands:
         expected = {"checkpoint": str(trained.checkpoints / "model-20.ckpt")}
         assert engine.last.config["first_stage"] == expected == Run.open("logs/latest").config()["first_stage"]
 
-    def test_final_config_is_told(self, engine, caplog):
+    def test_final_config_is_logged(self, engine, caplog):
         assert edflow.main(["-b", "a.yaml", "-t", "--notes", "010"]) == 0
         assert "notes: '010'" in caplog.text and "keep_checkpoints: 3" in caplog.text
         caplog.clear()
@@ -273,7 +273,7 @@ class TestWords:
         assert edflow.parse([*words, "-b", "a.yaml", "-c", "x"]).base == ["a.yaml"]
 
     def test_an_override_without_a_value(self):
-        with pytest.raises(UserError, match=r"^--batch_size=: has no value; to switch it off"):
+        with pytest.raises(UserError, match=r"^--batch_size=: has no value; use --batch_size=null to switch it off"):
             edflow.parse(["-b", "a.yaml", "-t", "--batch_size="])
 
     def test_files(self):
@@ -294,9 +294,9 @@ class TestWords:
             (["-t"], "nothing to do"),
             (["-c", "x.ckpt"], "nothing to do"),
             (["-b"], "expected at least one argument"),
-            (["-b", "a.yaml", "-t", "foo"], "foo: stray word"),
-            (["-b", "a.yaml", "-t", "b.yaml"], "b.yaml: stray word; config files stand together behind -b"),
-            (["train", "-b", "a.yaml"], "train: stray word"),
+            (["-b", "a.yaml", "-t", "foo"], "foo: unexpected argument"),
+            (["-b", "a.yaml", "-t", "b.yaml"], "b.yaml: unexpected argument; list config files together after -b"),
+            (["train", "-b", "a.yaml"], "train: unexpected argument"),
             (["-b", "a.yaml", "--trian"], "--trian: no such flag; did you mean --train?"),
             (["--basee", "a.yaml", "-t"], "--basee: no such flag; did you mean --base?"),
             (["-b", "a.yaml", "-t", "--retrian", "x"], "did you mean --retrain?"),
@@ -335,7 +335,7 @@ class TestMistakes:
             (["-b", "a.yaml", "-c", "a.yaml"], "a.yaml: incomplete or not a checkpoint"),
             (["-b", "a.yaml", "-c", "."], ".: is a folder"),
             (["-p", "logs/nothing"], "logs/nothing: no such run"),
-            (["-p", "a.yaml"], "a.yaml: is no run"),
+            (["-p", "a.yaml"], "a.yaml: is not a run"),
         ],
     )
     def test_before_anything_is_made(self, engine, capsys, words, message):
@@ -354,7 +354,7 @@ class TestMistakes:
 
     def test_name_for_a_run_that_has_one(self, trained, capsys):
         capsys.readouterr()
-        assert "-n other: is for new runs" in complaint(capsys, "-p", str(trained.path), "-n", "other")
+        assert "-n other: names new runs" in complaint(capsys, "-p", str(trained.path), "-n", "other")
 
     def test_engine_refuses(self, engine, capsys):
         engine.error = UserError("Model: width is 3; expected 4")

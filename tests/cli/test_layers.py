@@ -37,7 +37,7 @@ def test_a_network_of_a_run(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["torchvision:alexnett"], "did you mean alexnet?"),
         (["nosuch"], "nosuch: model 'nosuch' cannot be imported"),
@@ -48,5 +48,5 @@ def test_a_network_of_a_run(capsys, tmp_path):
         ([], "required: MODEL"),
     ],
 )
-def test_mistakes(capsys, words, told):
-    assert told in complaint(capsys, *words)
+def test_mistakes(capsys, words, message):
+    assert message in complaint(capsys, *words)

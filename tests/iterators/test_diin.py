@@ -79,7 +79,7 @@ def test_a_correlation_of_one_is_refused(rho):
 
 def test_images_alone_are_refused():
     iterator = DIINIterator(DoubleFactors(), Pixels(), learning_rate=1e-3)
-    with pytest.raises(UserError, match="hold image; DIINIterator needs also factor, example1, example2"):
+    with pytest.raises(UserError, match="have image; DIINIterator also needs factor, example1, example2"):
         iterator.on_after_batch_transfer({"image": torch.zeros(2, 3, 1, 1)}, 0)
     assert iterator.on_after_batch_transfer(pairs(), 0).keys() == {"factor", "example1", "example2"}
 

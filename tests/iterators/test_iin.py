@@ -65,7 +65,7 @@ def test_the_first_stage_is_no_part_of_the_model():
 
 
 def test_codes_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"Transformer/in_channel is 4, but the codes of first_stage have 3.*write 3"):
+    with pytest.raises(ValueError, match=r"Transformer/in_channel is 4, but the codes of first_stage have 3.*use 3"):
         IINIterator(VectorTransformer(4, 1, 0, 4), Pixels(), learning_rate=1e-3)
 
 
@@ -73,5 +73,5 @@ def test_pairs_count_as_images_and_other_examples_are_refused():
     iterator = IINIterator(Double(), Pixels(), learning_rate=1e-3)
     pairs = {"example1": torch.zeros(2, 3, 1, 1), "example2": torch.zeros(2, 3, 1, 1)}
     assert iterator.on_after_batch_transfer(pairs, 0)["image"].shape == (4, 3, 1, 1)
-    with pytest.raises(UserError, match="the examples hold x; IINIterator needs also image"):
+    with pytest.raises(UserError, match="the examples have x; IINIterator also needs image"):
         iterator.on_after_batch_transfer({"x": torch.zeros(1)}, 0)

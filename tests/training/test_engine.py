@@ -180,7 +180,7 @@ def test_a_run_that_the_trainer_ends_is_saved():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--trainer/accelerator", "foo"], "trainer: "),
         (["--trainer/devices", "0"], "trainer: "),
@@ -189,10 +189,10 @@ def test_a_run_that_the_trainer_ends_is_saved():
         (["--trainer/gradient_clip_val", "1"], "trainer: Automatic gradient clipping is not supported"),
     ],
 )
-def test_settings_that_the_trainer_refuses(capsys, words, told):
+def test_settings_that_the_trainer_refuses(capsys, words, message):
     code, left = run(*AE, "-t", "--num_steps", 2, *words)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("edflow: error")]
-    assert code == 2 and line.startswith(f"edflow: error: {told}")
+    assert code == 2 and line.startswith(f"edflow: error: {message}")
     assert left is None
 
 
@@ -228,13 +228,13 @@ def test_a_first_stage_of_the_wrong_kind_is_named(capsys):
     assert "AutoencoderModel/checkpoint: " in message and "holds a DigitClassifier, which has no encode" in message
 
 
-def test_a_class_that_the_model_does_not_know_is_told(capsys):
+def test_a_class_that_the_model_does_not_have_is_reported(capsys):
     assert run(*CLF, "-t", "--num_steps", 2, "--Model/n_classes", 5)[0] == 2
     message = capsys.readouterr().err
-    assert "an example is of class 9, but the model tells 5 classes apart, 0 to 4; set Model/n_classes" in message
+    assert "an example has class 9, but the model has 5 classes, 0 to 4; set Model/n_classes" in message
 
 
-def test_retraining_starts_the_counter_anew():
+def test_retraining_starts_the_counter_at_0():
     _, first = run(*AE, "-t", "--num_steps", 2)
     code, second = run("-p", first.path, "-t", "-r", "--num_steps", 1)
     assert code == 0

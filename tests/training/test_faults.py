@@ -1,4 +1,4 @@
-"""Errors of other code keep their type; what a config leaves out is left out; what was asked for and failed is told."""
+"""Errors of other code, optional objects, evaluations that fail or do not fit, and starts that fail."""
 
 import csv
 import json
@@ -111,9 +111,9 @@ def test_rows_of_the_log_are_log_freq_steps_apart():
     assert steps == [59, 119, 129]  # and the last one
 
 
-def test_a_measure_that_was_asked_for_and_failed(capsys):
+def test_an_evaluation_that_fails(capsys):
     evaluations = {"evaluation/broken/class": f"{HERE}.Broken", "evaluation/count/class": f"{HERE}.Count"}
-    assert edflow.main(edit(**evaluations)) == 0  # a training is worth more than a measure
+    assert edflow.main(edit(**evaluations)) == 0  # a training does not end with an evaluation
     capsys.readouterr()
     assert edflow.main(["-p", "logs/latest"]) != 0
     line = capsys.readouterr().err.splitlines()[-1]
@@ -123,7 +123,7 @@ def test_a_measure_that_was_asked_for_and_failed(capsys):
     assert facts["metrics"]["examples"] == 297 and list(facts["missing"]) == ["broken"]
 
 
-def test_a_task_without_terms_is_none():
+def test_a_task_without_terms_cannot_be_instantiated():
     class Empty(Iterator):
         pass
 
@@ -154,12 +154,31 @@ class TestAbandon:
         assert files == [next((earlier.path / "configs").iterdir()).name, "note.txt"]
         assert earlier.config() == {"batch_size": 1}
 
-    def test_a_file_that_is_no_part_of_the_start_keeps_all(self):
+    def test_files_of_another_process_stay(self):
         run = Run.create("test")
         run.save_config({"batch_size": 1}, "train")
-        (run.path / "mine.txt").write_text("of another process")
+        later = [run.path / "train/tensorboard/2099-01-01T00-00-00/events", run.path / "eval/2099-01-01T00-00-00/a.png"]
+        for path in (*later, run.path / "mine.txt"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
         run.abandon()
-        assert run.config() == {"batch_size": 1} and (run.path / "mine.txt").exists()
+        assert sorted(path for path in run.path.rglob("*") if path.is_file()) == sorted([*later, run.path / "mine.txt"])
+        assert not Path("logs/latest").is_symlink()
+
+    def test_an_evaluation_leaves_a_training_alone(self):
+        """A training that has begun in the same second, and has nothing but empty folders so far."""
+        run = Run.create("test")
+        run.save_config({"batch_size": 1}, "train")
+        trained = [run.path / "train" / name / run.started for name in ("csv", "tensorboard")]
+        for folder in trained:
+            folder.mkdir(parents=True)
+        evaluation = Run(run.path)
+        evaluation.save_config({}, "eval")
+        evaluation.started = run.started
+        folder = evaluation.new_evaluation()
+        evaluation.abandon()
+        assert all(path.is_dir() for path in trained) and not folder.parent.exists()
+        assert len(list((run.path / "configs").iterdir())) == 1
 
     def test_a_new_run_goes_as_a_whole(self):
         run = Run.create("test")

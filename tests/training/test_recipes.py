@@ -138,7 +138,7 @@ class TestNetworksOfOtherRuns:
         message = refused(capsys, "gan")
         assert message == (
             "edflow: error: Loss/perceptual/checkpoint: latest:digits_clf: no such run with a checkpoint in logs; "
-            "make one with: edflow -b configs/digits/clf.yaml -t"
+            "create one with: edflow -b configs/digits/clf.yaml -t"
         )
         assert "first_stage/checkpoint: latest:digits_ae" in refused(capsys, "iin")
 
@@ -195,7 +195,7 @@ class TestNetworksOfOtherRuns:
         assert "evaluation/swaps/classifier: \"conv1\" is text; expected a network as {checkpoint: …}, or {" in message
 
 
-def test_pictures_while_training_and_one_that_fails_is_told_once(caplog, monkeypatch):
+def test_pictures_while_training_and_one_that_fails_is_logged_once(caplog, monkeypatch):
     train("pairs_ae")
     monkeypatch.setattr("invariances.evaluation.pictures.walks.grid", lambda *_, **__: 1 / 0)
     without_judge = ["--evaluation/swaps/classifier", "null"]
@@ -203,8 +203,8 @@ def test_pictures_while_training_and_one_that_fails_is_told_once(caplog, monkeyp
     names = {path.name for path in (diin.path / "train" / "pictures").iterdir()}
     stems = ("grid", "interpolations", "swaps_digit", "swaps_colour", "swaps_residual")
     assert names == {f"{stem}-{step:08d}.png" for stem in stems for step in (2, 4, 6)}
-    told = [record.message for record in caplog.records if "picture walks" in record.message]
-    assert told == ["picture walks is missing from step 2 on: ZeroDivisionError: division by zero"]
+    messages = [record.message for record in caplog.records if "picture walks" in record.message]
+    assert messages == ["picture walks is missing from step 2 on: ZeroDivisionError: division by zero"]
 
 
 def test_the_report_tells_what_factors_stand_for():
@@ -285,8 +285,8 @@ class TestFewExamples:
     def test_one_code_is_too_few_to_start_an_inn_on(self, capsys):
         train("ae", "--Model/in_channels", 1, *some(50), *some(7, "validation"))
         message = refused(capsys, "iin", *some(1), *some(1, "validation"), "--batch_size", 25)
-        told = "edflow: error: datasets/train: 1 example(s), batch_size 25; the first batch is refused: "
-        assert message.startswith(told) and "expected at least 2 values per channel" in message
+        expected = "edflow: error: datasets/train: 1 example(s), batch_size 25; the first batch is refused: "
+        assert message.startswith(expected) and "expected at least 2 values per channel" in message
         assert not list(Path("logs").glob("*_iin*"))
 
     def test_all_validation_examples_count(self):

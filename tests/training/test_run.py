@@ -162,7 +162,7 @@ class TestOpen:
     def test_configs_of_the_project_are_no_run(self):
         Path("configs").mkdir()
         Path("configs/mnist_ae.yaml").write_text("a: 1")
-        assert "configs/mnist_ae.yaml: is no run" in complaint(Run.open, "configs/mnist_ae.yaml")
+        assert "configs/mnist_ae.yaml: is not a run" in complaint(Run.open, "configs/mnist_ae.yaml")
 
     @pytest.mark.parametrize("what", ["folder", "file", "empty"])
     def test_no_run(self, what):
@@ -171,7 +171,7 @@ class TestOpen:
             path.write_text("a: 1")
         else:
             (path / "configs").mkdir(parents=True) if what == "empty" else path.mkdir()
-        assert f"{what}: is no run; expected a folder that holds configs/<time>-train.yaml" in complaint(
+        assert f"{what}: is not a run; expected a folder with configs/<time>-train.yaml" in complaint(
             Run.open, what
         )
 
@@ -225,7 +225,7 @@ class TestLastCheckpoint:
         with caplog.at_level(logging.WARNING):
             assert run.last_checkpoint().name == "model-10000.ckpt"
         assert "model-20000.ckpt: incomplete or not a checkpoint (0 bytes)" in caplog.text
-        assert "the checkpoint before it is used" in caplog.text
+        assert "using the checkpoint before it" in caplog.text
 
     def test_cut_off(self, caplog):
         run = trained(steps=(1, 2, 3))
@@ -246,7 +246,7 @@ class TestLastCheckpoint:
         run = trained(steps=(1,))
         (run.checkpoints / "model-1.ckpt").write_bytes(b"")
         assert run.has_checkpoints
-        assert "model-1.ckpt: damaged, and so are all before it" in complaint(run.last_checkpoint)
+        assert "model-1.ckpt: damaged, like all before it" in complaint(run.last_checkpoint)
 
 
 class TestLatestExperiment:
@@ -309,10 +309,10 @@ class TestLatestExperiment:
         Path("configs/broken.yaml").write_text("a: [")
         assert complaint(resolve_checkpoint, "latest:ae") == (
             "latest:ae: no such run with a checkpoint in logs; "
-            "make one with: edflow -b configs/digits/ae.yaml -t"
+            "create one with: edflow -b configs/digits/ae.yaml -t"
         )
         assert complaint(resolve_checkpoint, "latest:cinn_conv1").endswith(
-            "make one with: edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t"
+            "create one with: edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t"
         )
 
     def test_mistyped(self):
@@ -368,7 +368,7 @@ class TestAbandon:
         clock("10-00-01")
         run = Run.create("b")
         run.save_config({}, "train")
-        (run.path / "eval" / "x").mkdir(parents=True)
+        run.new_evaluation()
         run.abandon()
         assert not run.path.exists() and os.readlink("logs/latest") == earlier.path.name
 

@@ -1,4 +1,4 @@
-"""Loggers of other services. They are extras: what happens to them never changes what happens to a run."""
+"""Weights & Biases. A failure of the service never changes or ends a run."""
 
 import logging
 import os
@@ -14,23 +14,23 @@ from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
 
-START = 10  # seconds that a service may take to answer when a run begins
-END = 60  # and to take what is left when it ends; the rest stays on disk
-OFFLINE = "integrations/wandb: %s; it works offline, later send its files with wandb sync %s/wandb/*run-*"
+START = 10  # seconds to wait for the service when a run begins
+END = 60  # and when it ends, for the last uploads; the rest stays on disk
+OFFLINE = "integrations/wandb: %s; working offline; upload later with wandb sync %s/wandb/*run-*"
 
 
 class Wandb(Logger):
-    """Numbers and pictures of a training in Weights & Biases; the local logs have them all the same.
+    """Log numbers and pictures of a training to Weights & Biases, in addition to the local logs.
 
-    Without a key, or where the service cannot be reached, it works offline: `wandb sync` sends the files later.
-    Without the package, or after a failure, it does nothing. Each of these is told once.
+    Without a key, or if the service cannot be reached, it works offline; `wandb sync` uploads the files later.
+    Without the package, or after a failure, it does nothing. Each of these is logged once.
 
     Args:
-        folder: of the run; its name identifies the run, also when it is resumed.
+        folder: the run's folder; its name is the run's id, also when it is resumed.
         config: resolved.
-        project, entity: where the run is shown.
-        active: false does nothing.
-        handlers: what is sent.
+        project, entity: where the run belongs in Weights & Biases.
+        active: if false, nothing is sent.
+        handlers: kinds of data to send.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Wandb(Logger):
 
     @property
     def name(self) -> str:
-        """The service."""
+        """Name of the service."""
         return "wandb"
 
     @property
     def version(self) -> str:
-        """The run's name there."""
+        """Id of the run."""
         return self.folder.name
 
     @rank_zero_only
@@ -78,7 +78,7 @@ class Wandb(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Send what is left."""
+        """Finish uploading."""
         if self._run is not None:
             self._guarded(lambda run: run.finish(exit_code=0 if status == "success" else 1))
             self._run = None
@@ -87,28 +87,28 @@ class Wandb(Logger):
         self._guarded(lambda run: run.log(dict(values)))
 
     def _guarded(self, action: Any) -> None:
-        """Do something with the run; a failure is the last thing that happens to it."""
+        """Call action(run); after a failure nothing more is sent."""
         try:
             if self._run is not None:
                 action(self._run)
-        except Exception as error:  # whatever the service trips over, the training is worth more
+        except Exception as error:  # logged: a failure of the service must not end the training
             self._run = None
-            log.warning("integrations/wandb: %s; nothing more is sent, the local logs go on", _first_line(error))
+            log.warning("integrations/wandb: %s; nothing more is sent; the local logs continue", _first_line(error))
 
     def _begin(self, arguments: dict[str, Any]) -> Any:
-        """The service's run: online, else offline, else None."""
-        place = self.folder / "train"
-        arguments |= {"dir": str(place), "id": self.folder.name, "name": self.folder.name, "resume": "allow"}
+        """The run object of wandb: online, or offline, or None."""
+        folder = self.folder / "train"
+        arguments |= {"dir": str(folder), "id": self.folder.name, "name": self.folder.name, "resume": "allow"}
         try:
             wandb = _package()
-            return _start(wandb, arguments, _mode(wandb, place))
+            return _start(wandb, arguments, _mode(wandb, folder))
         except ImportError as error:
             log.warning("integrations/wandb: %s; nothing is sent: pip install wandb", _first_line(error))
             return None
         except Exception as error:  # see `_guarded`
-            log.warning(OFFLINE, _first_line(error), place)
+            log.warning(OFFLINE, _first_line(error), folder)
         try:
-            wandb.teardown()  # the failed run would be in the way
+            wandb.teardown()  # ends the failed run
             return _start(wandb, arguments, "offline")
         except Exception as error:  # see `_guarded`
             log.warning("integrations/wandb: %s; nothing is sent", _first_line(error))
@@ -123,13 +123,13 @@ def _package() -> Any:
     return wandb
 
 
-def _mode(wandb: Any, place: Path) -> str:
-    """What WANDB_MODE says; else online with a key and offline without one. Nobody is asked for it."""
+def _mode(wandb: Any, folder: Path) -> str:
+    """The mode in WANDB_MODE; by default online with a key and offline without one. Never prompts for a key."""
     if mode := os.environ.get("WANDB_MODE"):
         return mode
     if wandb.login(prompt=False, verify=False):
         return "online"
-    log.warning(OFFLINE, "there is no key, which wandb login stores", place)
+    log.warning(OFFLINE, "there is no key, which wandb login stores", folder)
     return "offline"
 
 
@@ -141,7 +141,7 @@ def _start(wandb: Any, arguments: Mapping[str, Any], mode: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as numbers, text, lists and dicts, which any service can store."""
+    """Convert a value to numbers, text, lists and dicts."""
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

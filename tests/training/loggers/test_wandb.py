@@ -1,4 +1,4 @@
-"""Weights & Biases, played by a module that notes what it is told; whatever it does, a run completes."""
+"""Weights & Biases, replaced by a module that records its calls; a run completes whatever fails in it."""
 
 import json
 import re
@@ -157,7 +157,7 @@ def test_without_the_net_it_works_offline(play, caplog):
     train()
     assert [started["mode"] for started in service.started] == ["offline"] and service.torn_down
     (warning,) = warnings(caplog)
-    assert "connection refused; it works offline" in warning and "more lines" not in warning
+    assert "connection refused; working offline" in warning and "more lines" not in warning
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
@@ -168,12 +168,12 @@ def test_the_mode_of_the_environment_counts(play, mode, monkeypatch, caplog):
     assert [started["mode"] for started in service.started] == [mode] and not warnings(caplog)
 
 
-def test_a_failure_later_on_is_told_once(play, caplog):
+def test_a_failure_later_on_is_logged_once(play, caplog):
     service = play(Service(fails_at=2))
     train()
     assert max(values["step"] for values in service.sent) == 1
     assert warnings(caplog) == [
-        "integrations/wandb: the service is down; nothing more is sent, the local logs go on"
+        "integrations/wandb: the service is down; nothing more is sent; the local logs continue"
     ]
 
 
