@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
-from invariances.evaluation.base import Batches, HasFactors, first_examples
+from invariances.evaluation.base import Batches, HasFactors
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
+from invariances.evaluation.random_indices import derangement, random_examples
 from invariances.evaluation.replace_factor import replace_factor
 from invariances.models import Frozen
 from invariances.utils.arguments import require_at_least
@@ -25,10 +26,11 @@ class Swaps(Drawing[HasFactors]):
 
     Args:
         n_images: rows and columns of a picture.
-        n_pairs: number of validation images, at least 2, that get a factor of another one; null for all.
+        n_pairs: number of validation images, at least 2, a random subset, that get a factor of another one; null
+            for all.
         classifier: predicts the classes, as {checkpoint: …}; without it only colours are measured.
         batch_size: images at a time.
-        seed: of the pairs.
+        seed: of the subset and the pairs.
 
     Raises:
         InvalidInput: a number is too small.
@@ -82,7 +84,7 @@ class Swaps(Drawing[HasFactors]):
     def __call__(self, iterator: HasFactors, loader: Batches, folder: Path) -> dict[str, float]:
         """Draw and measure."""
         super().__call__(iterator, loader, folder)
-        images = first_examples(loader, self.n_pairs, iterator.device)["image"]
+        images = random_examples(loader, self.n_pairs, iterator.device, self.seed)["image"]
         classifier = None if self.classifier is None else self.classifier.to(iterator.device)
         return swap_scores(iterator, images, classifier, self.batch_size, self.seed)
 
@@ -135,7 +137,7 @@ def swap_scores(
     require_at_least(batch_size=(batch_size, 1))
     if len(images) < 2:
         raise InvalidInput(f"got {len(images)} image(s); expected at least 2")
-    donor_images = images[donors(len(images), seed).to(images.device)]
+    donor_images = images[derangement(len(images), seed).to(images.device)]
     pairs = zip(images.split(batch_size), donor_images.split(batch_size), strict=True)
     batches = [_measure(_swapped(iterator, image, donor), classifier) for image, donor in pairs]
     measured = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
@@ -146,18 +148,6 @@ def swap_scores(
             scores[f"swap_{name}_{kind}_donor"] = agreement(swapped, donor, original)
             scores[f"swap_{name}_{kind}_kept"] = agreement(swapped, original, donor)
     return scores
-
-
-def donors(n: int, seed: int) -> Tensor:
-    """For each of n images the index of another one, (n,): a random permutation without fixed points.
-
-    It is one cycle through all images in random order, so their order in the data set makes no difference.
-
-    >>> donors(2, seed=0)
-    tensor([1, 0])
-    """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 def _swapped(iterator: HasFactors, image: Tensor, donor: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from PIL import Image
 from torch import nn
 
 from invariances.evaluation import Swaps
-from invariances.evaluation.metrics.swaps import donors, swap_scores
+from invariances.evaluation.metrics.swaps import swap_scores
 from invariances.utils.images import to_uint8
 from tests.evaluation.factor_world import Sign, images, iterator, loader
 
@@ -48,20 +48,6 @@ def test_batches_make_no_difference():
 def test_without_a_classifier_or_a_colour():
     scores = swap_scores(iterator(), images(50))
     assert len(scores) == 6 and all("colour" in name for name in scores)
-
-
-@pytest.mark.parametrize("n", [2, 3, 50])
-def test_no_image_is_its_own_donor(n):
-    for seed in range(20):
-        indices = donors(n, seed)
-        assert indices.sort().values.tolist() == list(range(n))
-        assert (indices != torch.arange(n)).all()
-
-
-def test_images_that_lie_class_by_class_get_donors_of_all_classes():
-    classes = torch.arange(2000) // 1000
-    changed = [(classes != classes[donors(2000, seed)]).float().mean().item() for seed in range(5)]
-    assert changed == pytest.approx([0.5] * 5, abs=0.06)
 
 
 def test_a_network_that_is_no_classifier():
