@@ -74,6 +74,10 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "action": "store_true",
         "help": "a few steps on a few examples, without integrations; print tracebacks",
     },
+    ("--allow-other-network",): {
+        "action": "store_true",
+        "help": "use a checkpoint with other frozen networks than it was trained with",
+    },
     ("-l", "--log_level"): {
         "type": str.lower,
         "choices": ("debug", "info", "warning", "error"),
@@ -190,6 +194,7 @@ def _start(options: argparse.Namespace) -> None:
         name=options.name,
         retrain=options.retrain,
         debug=options.debug,
+        allow_other_network=options.allow_other_network,
     )
 
 

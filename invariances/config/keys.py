@@ -41,6 +41,8 @@ KEYS = {
     "log_freq": Key(int, 100, "steps between two rows of the logs", at_least=1),
     "ckpt_freq": Key(int, 1000, "steps between two checkpoints", at_least=1),
     "keep_checkpoints": Key(int, 3, "number of checkpoints to keep; older ones are deleted", at_least=1),
+    "keep_best": Key(str, None, "metric, such as validation/loss: the best checkpoint so far is kept as best.ckpt"),
+    "early_stopping": Key(int, None, "evaluations without a better keep_best that end the training", at_least=1),
     "seed": Key(int, 0, "seed of all random numbers", at_least=0, at_most=2**32 - 1),
     "n_data_processes": Key(int, 0, "processes that load data; 0 loads in the main process", at_least=0),
     "test_mode": Key(bool, False, "if true, the config only evaluates, and -t is refused"),

@@ -15,7 +15,7 @@ class AutoencoderIterator(Iterator):
         model: `Autoencoder`.
         loss: `AutoencoderLoss`; its log-variance is trained with the model.
         d_lr_factor: ratio of the discriminator's learning rate to the model's.
-        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
     """
 
     loss: Any  # a torch.nn.Module; see `AutoencoderLoss`

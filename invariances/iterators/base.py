@@ -27,6 +27,8 @@ class Iterator(pl.LightningModule, ABC):
         learning_rate: of Adam, before the decay.
         num_steps: step at which the decay ends; without it the rate is constant.
         decay_start: step at which the decay begins; without it the rate is constant.
+        weight_decay: decoupled from the gradients: each step takes learning_rate × weight_decay of all parameters away
+            (Loshchilov and Hutter 2019). Keeps flows from learning few images by heart.
         seed: the random numbers of a step depend on (seed, step) only, so that resuming a run does not change them.
 
     Attributes:
@@ -44,18 +46,22 @@ class Iterator(pl.LightningModule, ABC):
         num_steps: int | None = None,
         decay_start: int | None = None,
         seed: int = 0,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.learning_rate, self.num_steps, self.decay_start = learning_rate, num_steps, decay_start
-        self.seed = seed
+        self.seed, self.weight_decay = seed, weight_decay
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def adam(self, parameters: Iterable[nn.Parameter], factor: float = 1.0) -> torch.optim.Adam:
         """Adam with the betas of the published configs; `factor` scales the learning rate."""
         # `scale` is kept in the parameter group, for the decay of each optimiser's own rate
         group = {"params": list(parameters), "scale": factor}
-        return torch.optim.Adam([group], lr=factor * self.learning_rate, betas=(0.5, 0.9), fused=True)
+        rate, betas = factor * self.learning_rate, (0.5, 0.9)
+        if self.weight_decay:
+            return torch.optim.AdamW([group], lr=rate, betas=betas, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.Adam([group], lr=rate, betas=betas, fused=True)
 
     def configure_optimizers(self) -> Any:
         """One Adam over the model's weights."""

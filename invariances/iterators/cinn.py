@@ -26,7 +26,7 @@ class CINNIterator(Iterator):
         autoencoder: the first stage; frozen.
         baseline_dim: width of the baseline's hidden layers; null for no baseline.
         baseline_depth: number of its hidden layers.
-        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
 
     Attributes:
         baseline: `MLP`, z -> code, or None.

@@ -22,7 +22,7 @@ class ClassifierIterator(Iterator):
     Args:
         model: (B, C, H, W) in [-1, 1] -> logits (B, n_classes).
         classifier_loss: `binary_cross_entropy` on one-hot targets (the published recipe) or `cross_entropy`.
-        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
     """
 
     inputs = ("image", "class")

@@ -21,7 +21,7 @@ class DIINIterator(IINIterator):
         first_stage: see `IINIterator`.
         rho: correlation of the shared factors, in [0, 1).
         factor_names: names of the factors, the residual last; by default 0, 1, …, residual.
-        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
 
     Raises:
         InvalidInput: rho out of range; not as many names as factors; flow and first stage with codes of different

@@ -18,7 +18,7 @@ class IINIterator(Iterator):
         model: `VectorTransformer`, code <-> (v, log-determinant).
         first_stage: `Autoencoder`, or any network with `z_dim` and `encode`, which returns a distribution over
             codes, or codes, (B, z_dim, 1, 1); frozen. Pictures also need its `decode`.
-        **schedule: learning_rate, num_steps, decay_start, seed; see `Iterator`.
+        **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
 
     Attributes:
         factor_names: names of the factors; here one, the whole output of the flow.

@@ -121,6 +121,11 @@ class Greybox(nn.Module):
         """Stay in eval mode."""
         return super().train(False)
 
+    @property
+    def studied(self) -> nn.Module:
+        """The whole network under study."""
+        return self.network.network
+
     def extra_repr(self) -> str:
         """The layer and the shape of the representation."""
         return f"layer={self.layer!r}, shape={self.shape}"

@@ -49,8 +49,8 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def extra_repr(self) -> str:
-        """The size of the output."""
-        return f"size={self.size}"
+        """The size of the output, and the statistics that it is normalised with."""
+        return f"size={self.size}, mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]

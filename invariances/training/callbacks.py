@@ -1,6 +1,7 @@
 """Callbacks of the training loop: count steps, save checkpoints, stop on signals, evaluate, draw pictures."""
 
 import logging
+import math
 import shutil
 import signal
 import threading
@@ -15,9 +16,11 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from invariances.errors import Stopped, UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
 from invariances.evaluation.base import Batches
+from invariances.training.identity import NETWORKS, identities
 from invariances.training.loggers.wandb import Wandb
 from invariances.utils import checkpoints
 from invariances.utils.images import save_png
+from invariances.utils.names import hint
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +39,8 @@ class StepCounter(pl.Callback):
 class Checkpoints(pl.Callback):
     """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
 
-    A checkpoint also holds the resolved config, so that it can be loaded without its run folder. Weights that are not
-    finite are never saved.
+    A checkpoint also holds the resolved config, so that it can be loaded without its run folder, and the identities of
+    the frozen networks. Weights that are not finite are never saved.
 
     Args:
         folder: of the checkpoints.
@@ -49,12 +52,14 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
         self.folder, self.config, self.every, self.keep = folder, config, every, keep
         self.last_step = 0  # of the newest checkpoint
+        self.networks: dict[str, dict[str, str]] = {}  # identities of the frozen networks
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.last_step = int(pl_module.step)
+        self.last_step, self.networks = int(pl_module.step), identities(pl_module)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        checkpoint[NETWORKS] = self.networks
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.should_stop or int(pl_module.step) % self.every == 0:
@@ -71,16 +76,28 @@ class Checkpoints(pl.Callback):
             UserError: a weight is not finite.
         """
         step = int(pl_module.step)
-        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
-        if broken:
-            raise UserError(
-                f"step {step}: {len(broken)} weights are not finite, first {broken[0]}; nothing was saved; "
-                "lower the learning rate, then resume from the last checkpoint"
-            )
-        checkpoints.save(trainer, self.folder / f"model-{step}.ckpt")
+        self._require_finite(pl_module)
+        self._write(trainer, f"model-{step}.ckpt")
         self.last_step = step
         if trainer.is_global_zero:
             checkpoints.prune(self.folder, self.keep)
+
+    def save_best(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Save `best.ckpt`, which is never deleted."""
+        self._require_finite(pl_module)
+        self._write(trainer, "best.ckpt")
+
+    def _write(self, trainer: pl.Trainer, name: str) -> None:
+        checkpoints.save(trainer, self.folder / name)
+
+    @staticmethod
+    def _require_finite(pl_module: Any) -> None:
+        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"step {int(pl_module.step)}: {len(broken)} weights are not finite, first {broken[0]}; nothing was "
+                "saved; lower the learning rate, then resume from the last checkpoint"
+            )
 
 
 class StopOnSignal(pl.Callback):
@@ -159,6 +176,49 @@ class Evaluations(pl.Callback):
             self.numbers = losses | metrics
             _show_pictures(trainer, folder, self.last_step)
         trainer.strategy.barrier("evaluations")
+
+
+class KeepBest(pl.Callback):
+    """Save `best.ckpt` after each evaluation whose metric is the best so far; end a training that no longer improves.
+
+    Accuracies and agreements are best high, all other metrics low. The best value is part of the checkpoints, so a
+    resumed run goes on comparing.
+
+    Args:
+        saver: writes the checkpoint.
+        evaluations: measure the metric.
+        metric: such as `validation/loss`, or any number in `metrics.json`.
+        patience: evaluations without a better value after which the training ends; None: it never does.
+    """
+
+    def __init__(self, saver: Checkpoints, evaluations: Evaluations, metric: str, patience: int | None = None) -> None:
+        self.saver, self.evaluations, self.metric, self.patience = saver, evaluations, metric, patience
+        self.best, self.n_worse = math.inf, 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn != "fit":
+            return
+        value = trainer.strategy.broadcast(self._lower_is_better())
+        self.n_worse = 0 if value < self.best else self.n_worse + 1
+        if value < self.best:
+            self.best = value
+            self.saver.save_best(trainer, pl_module)
+        elif self.patience is not None and self.n_worse >= self.patience:
+            log.info("step %d: %s has not improved in %d evaluations", int(pl_module.step), self.metric, self.n_worse)
+            trainer.should_stop = True
+
+    def _lower_is_better(self) -> float:
+        numbers = self.evaluations.numbers
+        if numbers and self.metric not in numbers:
+            raise UserError(f"keep_best: {self.metric} was not measured{hint(self.metric, numbers)}")
+        sign = -1 if "accuracy" in self.metric or "agreement" in self.metric else 1
+        return sign * numbers.get(self.metric, math.inf)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self.best, "n_worse": self.n_worse}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.best, self.n_worse = state_dict["best"], int(state_dict["n_worse"])
 
 
 class TrainingPictures(pl.Callback):

@@ -19,7 +19,15 @@ from invariances.errors import InvalidInput, UserError
 from invariances.evaluation import Evaluation
 from invariances.evaluation.report.page import can_report, write_report
 from invariances.iterators import Iterator
-from invariances.training.callbacks import Checkpoints, Evaluations, StepCounter, StopOnSignal, TrainingPictures
+from invariances.training.callbacks import (
+    Checkpoints,
+    Evaluations,
+    KeepBest,
+    StepCounter,
+    StopOnSignal,
+    TrainingPictures,
+)
+from invariances.training.identity import require_same_networks
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.run import Run
 from invariances.utils import checkpoints
@@ -46,6 +54,7 @@ def train(
     checkpoint: Path | None = None,
     restart: bool = False,
     debug: bool = False,
+    allow_other_network: bool = False,
 ) -> None:
     """Train, evaluating after each epoch and at the end.
 
@@ -55,8 +64,10 @@ def train(
         checkpoint: weights, optimiser, step counter and batch of the epoch to continue from.
         restart: take only the weights of `checkpoint`, and start at step 0.
         debug: a few steps on a few examples.
+        allow_other_network: continue even if frozen networks are not those that the checkpoint was trained with.
     """
-    built = _build(config, checkpoint, train=True, resume=not restart, debug=debug)
+    same = not (restart or allow_other_network)
+    built = _build(config, checkpoint, train=True, resume=not restart, same_networks=same, debug=debug)
     num_steps = config.get("num_steps") or config["num_epochs"] * len(built.train_loader)
     begin = 0 if restart else int(built.iterator.step)
     built.iterator.step.fill_(begin)
@@ -77,7 +88,9 @@ class _Built:
     evaluations: dict[str, Evaluation]
 
 
-def _build(config: dict[str, Any], checkpoint: Path | None, train: bool, resume: bool, debug: bool) -> _Built:
+def _build(
+    config: dict[str, Any], checkpoint: Path | None, train: bool, resume: bool, same_networks: bool, debug: bool
+) -> _Built:
     """Build loaders, evaluations, and the iterator with its networks, and load the checkpoint if there is one."""
     validation = build_loader(config, "validation", debug)
     pl.seed_everything(config["seed"], verbose=False)  # before weights are initialised
@@ -88,7 +101,9 @@ def _build(config: dict[str, Any], checkpoint: Path | None, train: bool, resume:
         build_evaluations(config, debug),
     )
     if checkpoint is not None:
-        checkpoints.restore(built.iterator, checkpoint, resume)
+        state = checkpoints.restore(built.iterator, checkpoint, resume)
+        if same_networks:
+            require_same_networks(state, built.iterator, checkpoint)
     return built
 
 
@@ -99,10 +114,13 @@ def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, 
     saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
     stop, evaluations = StopOnSignal(saver), Evaluations(built.evaluations, run.path / "train" / "eval")
     pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
+    metric, patience = config.get("keep_best"), config.get("early_stopping")
+    metric = metric or ("validation/loss" if patience else None)
+    best = [KeepBest(saver, evaluations, metric, patience)] if metric else []
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), saver, stop, pictures, evaluations, Progress(num_steps, evaluations)],
+        [StepCounter(num_steps), saver, stop, pictures, evaluations, *best, Progress(num_steps, evaluations)],
         log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
@@ -123,7 +141,9 @@ def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
     log.info("%s %s", run.path, message)
 
 
-def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = False) -> Path:
+def evaluate(
+    config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = False, allow_other_network: bool = False
+) -> Path:
     """Evaluate a checkpoint on the validation split.
 
     Args:
@@ -132,14 +152,16 @@ def evaluate(config: dict[str, Any], run: Run, checkpoint: Path, debug: bool = F
             `eval/<time>`; its other files do not change.
         checkpoint: of the config's iterator.
         debug: on a few examples.
+        allow_other_network: evaluate even if frozen networks are not those that the checkpoint was trained with.
 
     Returns:
         the folder of the results.
 
     Raises:
-        UserError: an evaluation failed; all others have been written.
+        UserError: a frozen network is another one; an evaluation failed, and all others have been written.
     """
-    built = _build(config, checkpoint, train=False, resume=False, debug=debug)
+    same = not allow_other_network
+    built = _build(config, checkpoint, train=False, resume=False, same_networks=same, debug=debug)
     folder = run.new_evaluation()
     evaluations = Evaluations(built.evaluations, folder, by_step=False)
     trainer = _trainer(config, run, [EvaluationProgress(evaluations), evaluations], logger=False)

@@ -1,7 +1,7 @@
 """Output of a training or an evaluation in the terminal."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,8 +34,8 @@ class Progress(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
-            numbers = headlines(self.evaluations.numbers).items()
-            line = "  ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in numbers)
+            numbers = headlines(self.evaluations.numbers)
+            line = "  ".join(_next_to_training(numbers, trainer.callback_metrics))
             tqdm.write(f"step {int(pl_module.step)}: {line}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -45,6 +45,18 @@ class Progress(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _next_to_training(numbers: Mapping[str, Any], logged: Mapping[str, Any]) -> Iterator[str]:
+    """Names and values; of a loss on held-out examples also that of the last training batch.
+
+    >>> list(_next_to_training({"validation/loss": -30.0, "cosine": 0.9}, {"train/loss": -37.0}))
+    ['loss -30 (train -37)', 'cosine 0.9']
+    """
+    for name, value in numbers.items():
+        short = name.removeprefix("validation/")
+        trained = logged.get(f"train/{short}") if short != name else None
+        yield f"{short} {value:.4g}" + (f" (train {float(trained):.4g})" if trained is not None else "")
 
 
 class EvaluationProgress(pl.Callback):

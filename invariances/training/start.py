@@ -28,6 +28,7 @@ def start(
     name: str | None = None,
     retrain: bool = False,
     debug: bool = False,
+    allow_other_network: bool = False,
 ) -> None:
     """Check everything, then train or evaluate.
 
@@ -40,6 +41,7 @@ def start(
         name: of a new run's folder; the experiment's name is the default.
         retrain: start at step 0, from the weights of the checkpoint.
         debug: a few steps on a few examples, in a new run.
+        allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
 
     Raises:
         UserError: a mistake in any of these; no new files are left then.
@@ -55,7 +57,7 @@ def start(
     if debug and resumed is None:
         config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
     with _run_of(config, name, resumed, "train" if train else "eval") as run:
-        _work(config, run, source, train, restart=retrain or earlier is None, debug=debug)
+        _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
 def _source(
@@ -97,11 +99,17 @@ def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind:
 
 
 def _work(
-    config: dict[str, Any], run: Run, source: Path | None, train: bool, restart: bool, debug: bool
+    config: dict[str, Any],
+    run: Run,
+    source: Path | None,
+    train: bool,
+    restart: bool,
+    debug: bool,
+    allow_other_network: bool,
 ) -> None:
     from invariances.training import engine  # imports Lightning, which takes seconds
 
     if train:
-        engine.train(config, run, source, restart=restart, debug=debug)
+        engine.train(config, run, source, restart, debug, allow_other_network)
     elif source is not None:  # always so: ensured by the command line and `_source`
-        engine.evaluate(config, run, source, debug=debug)
+        engine.evaluate(config, run, source, debug, allow_other_network)

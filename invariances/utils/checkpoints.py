@@ -191,13 +191,16 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def restore(iterator: nn.Module, path: Path, resume: bool = False) -> None:
+def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, Any]:
     """Load a checkpoint's weights, its step counter among them, into a training task.
 
     Args:
         iterator: the task.
         path: of the checkpoint.
         resume: whether a training is to go on from it; it must hold an optimiser then.
+
+    Returns:
+        contents of the checkpoint, see `load`.
 
     Raises:
         UserError: see `load`, `step_of` and `load_weights`.
@@ -206,6 +209,7 @@ def restore(iterator: nn.Module, path: Path, resume: bool = False) -> None:
     if resume:
         step_of(state, path)
     load_weights(iterator, state, path)
+    return state
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:

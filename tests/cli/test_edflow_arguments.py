@@ -47,12 +47,12 @@ class Engine:
         self.error: BaseException | None = None
         self.signum: int | None = None
 
-    def train(self, config, run, checkpoint=None, restart=False, debug=False):
+    def train(self, config, run, checkpoint=None, restart=False, debug=False, allow_other_network=False):
         self.note("train", config, run, checkpoint, restart, debug)
         state = {"state_dict": {"model.layer.weight": torch.zeros(3, 3)}, "config": config}
         save(run, config["num_steps"], state)
 
-    def evaluate(self, config, run, checkpoint, debug=False):
+    def evaluate(self, config, run, checkpoint, debug=False, allow_other_network=False):
         self.note("evaluate", config, run, checkpoint, None, debug)
         (run.new_evaluation() / "metrics.json").write_text("{}")
 

@@ -1,6 +1,7 @@
 """`invariances layers`: the list is that of Greybox, and mistakes are one line."""
 
 import pytest
+from torch import nn
 
 from invariances.cli import invariances as command
 from invariances.models import DigitClassifier, Greybox
@@ -34,6 +35,18 @@ def test_a_network_of_a_run(capsys, tmp_path):
     checkpoints.save({"state_dict": DigitClassifier().state_dict(), "config": config}, path)
     rows = lines(capsys, str(path))
     assert [row[0] for row in rows[1:]] == [layer.name for layer in Greybox.layers(DigitClassifier())]
+
+
+class Failing(nn.Module):
+    """A network with an error in its forward pass."""
+
+    def forward(self, x):
+        raise ZeroDivisionError("boom")
+
+
+def test_an_error_inside_a_network_keeps_its_type():
+    with pytest.raises(ZeroDivisionError, match="boom"):
+        command.main(["layers", f"{__name__}.Failing"])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,22 @@ class Fit(Iterator):
         return {"loss": (self.model(batch["image"]) - 1).square().mean()}
 
 
+class Refuse(Fit):
+    """Refuses the second batch."""
+
+    def terms(self, batch):
+        if int(self.step) == 1:
+            raise InvalidInput("too late")
+        return super().terms(batch)
+
+
+class Mistyped(Fit):
+    """A hook that lacks an argument."""
+
+    def on_train_batch_start(self, batch):
+        pass
+
+
 class WithOrWithout(Fit):
     """A task whose network under study may be left out."""
 
@@ -101,6 +117,29 @@ def test_a_refusal_of_ours_is_one_line(capsys):
     assert edflow.main(edit(**{"Model/error": "ours"})) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("edflow: error: datasets/train: ") and line.endswith("the first batch is refused: boom")
+
+
+def test_a_refusal_of_ours_at_a_later_step(capsys):
+    assert edflow.main(edit(iterator=f"{HERE}.Refuse")) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("edflow: error: datasets/train: ") and line.endswith("a batch at step 1 is refused: too late")
+
+
+def test_a_hook_with_other_arguments_than_lightnings_keeps_its_traceback():
+    """The innermost line of the traceback is in Lightning, which calls it."""
+    with pytest.raises(TypeError, match="positional arguments"):
+        edflow.main(edit(iterator=f"{HERE}.Mistyped"))
+
+
+@pytest.mark.parametrize("kind", [TypeError, RuntimeError, torch.OutOfMemoryError])
+def test_a_bug_in_a_constructor_keeps_its_type(kind, monkeypatch):
+    def fail(*_):
+        raise kind("boom")
+
+    monkeypatch.setattr(Brightness, "register_parameter", fail)
+    with pytest.raises(kind, match="boom"):
+        edflow.main(edit())
+    assert not Path("logs").exists()
 
 
 def test_rows_of_the_log_are_log_freq_steps_apart():

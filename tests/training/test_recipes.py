@@ -321,7 +321,7 @@ class TestBrokenExamples:
 def test_sizes_of_first_stage_and_flow_are_compared(capsys):
     train("ae")
     message = refused(capsys, "iin", "--Transformer/in_channel", 30)
-    assert message.endswith("the codes of first_stage have 32 channels; write 32")
+    assert message.endswith("the codes of first_stage have 32 channels; use 32")
 
 
 def test_a_task_on_pairs_says_so_of_other_data(capsys):
