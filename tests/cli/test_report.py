@@ -1,4 +1,4 @@
-"""`invariances report`: mistakes are one line, and the help has what a user types. The page: tests/training/test_engine.py."""
+"""`invariances report`: mistakes are one line, and the help has what a user types."""
 
 from pathlib import Path
 

@@ -122,7 +122,8 @@ def test_a_refusal_of_ours_is_one_line(capsys):
 def test_a_refusal_of_ours_at_a_later_step(capsys):
     assert edflow.main(edit(iterator=f"{HERE}.Refuse")) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("edflow: error: datasets/train: ") and line.endswith("a batch at step 1 is refused: too late")
+    assert line.startswith("edflow: error: datasets/train: ")
+    assert line.endswith("a batch at step 1 is refused: too late")
 
 
 def test_a_hook_with_other_arguments_than_lightnings_keeps_its_traceback():
