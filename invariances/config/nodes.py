@@ -13,7 +13,7 @@ TRAINED = {CHECKPOINT, "model", "subconfig"}
 
 
 def is_greybox(node: Any) -> bool:
-    """Whether a value of a config stands for a network split at a layer.
+    """Whether a value of a config describes a network split at a layer.
 
     >>> is_greybox({"model": "torchvision:alexnet", "layer": "features.11"}), is_greybox({"checkpoint": "a.ckpt"})
     (True, False)

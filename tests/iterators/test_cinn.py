@@ -43,10 +43,10 @@ def trained(task, n_epochs=1, **arguments):
     [{}, {"gradient_clip_val": 0.1}, {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}],
 )
 def test_the_flow_trains_bit_for_bit_as_without_a_baseline(clipping):
-    alone, beside = trained(iterator(), **clipping), trained(iterator(baseline_dim=8), **clipping)
+    alone, together = trained(iterator(), **clipping), trained(iterator(baseline_dim=8), **clipping)
     before = iterator()
     for name, weight in alone.model.state_dict().items():
-        assert torch.equal(weight, beside.model.state_dict()[name]), name
+        assert torch.equal(weight, together.model.state_dict()[name]), name
     moved = [not torch.equal(w, before.model.state_dict()[n]) for n, w in alone.model.named_parameters()]
     assert all(moved)
 

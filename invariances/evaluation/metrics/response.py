@@ -110,7 +110,7 @@ class Response(Evaluation[HasFirstStage]):
         except ValueError as error:
             raise InvalidInput(
                 f"response/classifier is not given, and the first stage, {type(network).__name__}, is no classifier "
-                f"that can be cut at response/layer {self.layer} ({error}); give one as classifier: {{checkpoint: …}}"
+                f"that can be split at response/layer {self.layer} ({error}); give one as classifier: {{checkpoint: …}}"
             ) from error
 
     def _varied(self, iterator: HasFactors, logits: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
