@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow, first_examples
+from invariances.evaluation.metrics.faithfulness.calibration import calibration, rank_chi2
 from invariances.evaluation.metrics.faithfulness.encoded import (
     EncodedImages,
     GeneratedImages,
@@ -132,8 +133,10 @@ def faithfulness(
       samples are all the same; 1 where they vary as much as the data. 0 for `_mlp` and `_mean`.
     - `agreement_times_diversity`: `class_agreement` × `diversity`.
     - `pairwise_distance`: distance of two samples of one x, over that of two images.
-    - `variance_explained_by_v`: E_z[Var_v t⁻¹(v|z)] / Var z̄, of the variance summed over channels.
-    - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`.
+    - `variance_explained_by_v`: E_z[Var_v t⁻¹(v|z)] / Var z̄, of the variance summed over channels, as the flow claims.
+    - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`, also a claim.
+    - `residual_variance`, `factor_<name>_residual`: measured on real images, see `residual_variance`.
+    - `spread_skill`, `rank_chi2`, `energy_skill`, `c2st`: calibration of the flow, see the functions of these names.
     - `hue_distance`, `hue_distance_random`: see `hue_coverage`.
     - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see `gaussian_nll`.
     - `half_v_squared`: ½v² per dimension; ½ for v ~ N(0, 1).
@@ -198,11 +201,13 @@ def faithfulness(
         **{name: Estimate.mean(values) for name, values in measured.numbers.items()},
         "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
         **shares(measured.variation, data),
+        **calibration(real, measured.samples, named),
         **independence(measured.v, real.codes, real.logits.argmax(1) if classes is None else classes),
     }
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
-    return _flat(estimates) | _zeros(baseline is not None) | hue_coverage(images, measured.hues)
+    flat = _flat(estimates) | {"rank_chi2": rank_chi2(real.codes, measured.samples, seed)}
+    return flat | _zeros(baseline is not None) | hue_coverage(images, measured.hues)
 
 
 @dataclass(frozen=True)
@@ -213,12 +218,14 @@ class _Measured:
         numbers: name -> (B,).
         variation: of its samples, see `variation`.
         v: (B, N, 1, 1).
+        samples: codes of its samples, (B, k, N, 1, 1).
         hues: of its samples, (B, k); (B, 0) for grey images.
     """
 
     numbers: dict[str, Tensor]
     variation: dict[str, Tensor]
     v: Tensor
+    samples: Tensor
     hues: Tensor
 
     @classmethod
@@ -228,8 +235,8 @@ class _Measured:
             {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
             for kind in ("numbers", "variation")
         )
-        v, hues = (torch.cat([getattr(part, kind) for part in parts]) for kind in ("v", "hues"))
-        return cls(numbers, variation, v, hues)
+        rows = (torch.cat([getattr(part, kind) for part in parts]) for kind in ("v", "samples", "hues"))
+        return cls(numbers, variation, *rows)
 
 
 def _measure(
@@ -252,7 +259,7 @@ def _measure(
         for suffix, generated in sets.items()
         for name, values in similarities(batch, generated, indices, real.z).items()
     }
-    return _Measured(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.hues)
+    return _Measured(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.codes, samples.hues)
 
 
 def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:

@@ -5,8 +5,8 @@ LEGEND = {
     "hue_agreement": "Cosine of the angle between the hue of a sample and that of its input. "
     "1: the hue is kept; 0: the hues are independent, so the layer does not hold the colour.",
     "cosine": "Similarity between the layer's responses to a sample and to its input. They should be the same, so high "
-    "is right. The references tell what is high: the autoencoder's reconstruction of the input (the best a sample can "
-    "do), the most similar other real image (nearest), and any other image (random).",
+    "is right. The references tell what is high: the autoencoder's reconstruction of the input, the most similar other "
+    "real image (nearest), and any other image (random).",
     "relative_l2": "Distance between the layer's responses to a sample and to its input, over the length of the "
     "response. 0: equal.",
     "diversity": "Variance of the samples of one input, over the variance of the data. "
@@ -22,8 +22,19 @@ LEGEND = {
     "most likely.",
     "pearson": "Linear correlation between the responses to a sample and to its input.",
     "spearman": "Correlation of the ranks of the responses, on which single large values have little influence.",
-    "variance_explained_by_v": "Share of the variance of the codes that remains when the layer's response is given. It "
-    "rises as layers drop more. What remains at the first layers is the error of autoencoder and flow.",
+    "variance_explained_by_v": "The flow's claim: variance of its samples for one response, over the variance of the "
+    "codes. Compare it with the residual variance, which is measured: an over-confident flow claims too little.",
+    "residual_variance": "Measured on held-out images: squared distance of the code from the mean of the flow's "
+    "samples, over the variance of the codes. 0: the layer determines the code; 1: it tells nothing about it. It is "
+    "what the layer leaves open, or more where the flow predicts badly.",
+    "spread_skill": "Spread of the samples, over the error of their mean. 1: as for an exact flow; below: "
+    "over-confident, the samples vary too little; above: over-dispersed, they vary too much.",
+    "rank_chi2": "How uniform the rank of the code is among its samples: χ² per degree of freedom, mean over the "
+    "dimensions of the code. 1: as for an exact flow. It grows with the number of images if the flow is not exact.",
+    "energy_skill": "Energy score of the samples relative to that of the codes of other images. 0: the samples tell no "
+    "more about the code, as of a flow that ignores the layer; below 0: less; 1: they are the code.",
+    "c2st": "Accuracy of a classifier that tells codes of held-out images from samples, given the layer's response. "
+    "0.5: it cannot; 1: it always can.",
     "pairwise_distance": "Distance between two samples of one input, over that between two images.",
     "hue_distance": "Mean rotation of the hues of all samples together, in radians, until they are distributed as "
     "those of the images; chance: the same between two halves of the images. As small as chance: no colour is missing.",
@@ -34,11 +45,14 @@ LEGEND = {
     "probe_accuracy_code": "Accuracy of a linear probe that predicts the class from the code.",
     "probe_chance": "Accuracy of always predicting the most frequent class.",
     "agreement_times_diversity": "Class agreement × diversity: high only where samples vary and keep their class. "
-    "Early layers leave little to vary, so there it is low for all.",
-    "factor_*_explained_by_z": "Share of the variance of a factor that is gone when the layer's response is given. "
-    "1: the layer determines the factor; 0: it tells nothing about it.",
-    "*_autoencoder": "The same measure of the autoencoder's reconstruction in place of a sample: the best value that "
-    "samples can reach.",
+    "It is no score to maximise: a flow whose samples vary too much gets more than an exact one. Early layers leave "
+    "little to vary, so there it is low for all.",
+    "factor_*_explained_by_z": "The flow's claim: share of the variance of a factor that is gone when the layer's "
+    "response is given. 1: the layer determines the factor; 0: it tells nothing about it.",
+    "factor_*_residual": "Measured on held-out images: squared distance of the factor from the mean of the flow's "
+    "samples, over the factor's variance. 1 minus this is what the layer is shown to know of the factor.",
+    "*_autoencoder": "The same measure of the autoencoder's reconstruction in place of a sample. It has the error of "
+    "the autoencoder and of one random code, so samples may exceed it.",
     "*_nearest": "The same measure of the most similar other real image in place of a sample.",
     "*_random": "The same measure of another real image, chosen at random, in place of a sample.",
     "*_mean": "The same measure of the decoded mean of all codes in place of a sample.",

@@ -1,0 +1,123 @@
+"""Whether the samples at a layer can be trusted: one line from the calibration of the flow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Metrics = Mapping[str, float | None]
+
+THRESHOLDS = {  # value, and why it is this one
+    "spread_min": (0.95, "an exact flow has 1.00 ± .02 on 300 images; below, samples lack 10 % of the variance"),
+    "spread_max": (1.05, "as for spread_min; above, samples have 10 % too much variance"),
+    "spread_explains_c2st": (1.2, "from here on the spread alone lets a classifier tell samples from codes"),
+    "half_v_squared_max": (0.6, "0.5 for N(0, 1); above, v of held-out images is 10 % longer than that of samples"),
+    "c2st_max": (0.58, "0.5 for an exact flow, with a standard deviation of .02 on 300 images"),
+    "rank_chi2_max": (2.0, "1 for an exact flow; one dimension has a standard deviation of .5, the mean of many less"),
+    "energy_skill_min": (0.02, "0 for a flow that ignores the layer, with a standard deviation of .003 on 300 images"),
+    "residual_variance_max": (0.98, "1 where the flow's mean does not depend on the layer"),
+}
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the calibration of a flow says about its samples.
+
+    Attributes:
+        findings: what is wrong, in the order of importance; empty if the samples can be trusted.
+        measured: whether calibration was measured at all.
+    """
+
+    findings: tuple[str, ...]
+    measured: bool = True
+
+    @property
+    def trusted(self) -> bool:
+        """Whether calibration was measured and nothing is wrong."""
+        return self.measured and not self.findings
+
+    @property
+    def text(self) -> str:
+        """The line.
+
+        >>> Assessment(()).text, Assessment((), measured=False).text
+        ('trust', 'not assessed: calibration was not measured')
+        """
+        if not self.measured:
+            return "not assessed: calibration was not measured"
+        return "; ".join(self.findings) or "trust"
+
+
+def assess(metrics: Metrics) -> Assessment:
+    """Compare the calibration in `metrics.json` with `THRESHOLDS`; what its interval leaves open is no finding.
+
+    >>> numbers = {"spread_skill": 0.8, "residual_variance": 0.27, "variance_explained_by_v": 0.17, "c2st": 0.7}
+    >>> assess(numbers).text
+    'over-confident: read the variance of the codes as at least 0.270 (the flow claims 0.170)'
+    >>> assess({"spread_skill": 0.8, "spread_skill_ci": 0.3}).text
+    'trust'
+    """
+    if metrics.get("spread_skill") is None:
+        return Assessment((), measured=False)
+    found = (_ignores(metrics), _spread(metrics), _uses_part(metrics))
+    findings = tuple(finding for finding in found if finding) or tuple(filter(None, (_dimensions(metrics),)))
+    return Assessment(findings)
+
+
+def _above(metrics: Metrics, name: str, threshold: str, exact: float) -> bool:
+    """Whether a number is above its threshold, and the lower end of its interval above the value of an exact flow."""
+    value = metrics.get(name)
+    return value is not None and value > THRESHOLDS[threshold][0] and value - (metrics.get(f"{name}_ci") or 0) > exact
+
+
+def _below(metrics: Metrics, name: str, threshold: str, exact: float) -> bool:
+    """Whether a number is below its threshold, and the upper end of its interval below the value of an exact flow."""
+    value = metrics.get(name)
+    return value is not None and value < THRESHOLDS[threshold][0] and value + (metrics.get(f"{name}_ci") or 0) < exact
+
+
+def _ignores(metrics: Metrics) -> str:
+    skill, residual = metrics.get("energy_skill"), metrics.get("residual_variance")
+    if skill is None or residual is None or skill > THRESHOLDS["energy_skill_min"][0]:
+        return ""
+    if residual < THRESHOLDS["residual_variance_max"][0]:
+        return ""
+    if _above(metrics, "c2st", "c2st_max", 0.5):
+        return f"ignores the layer: samples are as if it told nothing, but it does ({_c2st(metrics)})"
+    return "the layer tells nothing about the code that the flow or a classifier finds"
+
+
+def _spread(metrics: Metrics) -> str:
+    claim = f"(the flow claims {_number(metrics, 'variance_explained_by_v')})"
+    open_variance = _number(metrics, "residual_variance")
+    if _below(metrics, "spread_skill", "spread_min", 1.0):
+        return f"over-confident: read the variance of the codes as at least {open_variance} {claim}"
+    if _above(metrics, "spread_skill", "spread_max", 1.0):
+        return f"over-dispersed: read the variance of the codes as at most {open_variance} {claim}"
+    if _above(metrics, "half_v_squared", "half_v_squared_max", 0.5):
+        half = _number(metrics, "half_v_squared")
+        return f"over-confident where the variance is small: ½v² of held-out images is {half}, not 0.5"
+    return ""
+
+
+def _uses_part(metrics: Metrics) -> str:
+    if not _above(metrics, "c2st", "c2st_max", 0.5) or _ignores(metrics):
+        return ""
+    spread = metrics.get("spread_skill") or 0
+    if THRESHOLDS["spread_min"][0] <= spread <= THRESHOLDS["spread_explains_c2st"][0]:
+        return f"does not use all of the layer ({_c2st(metrics)})"
+    return ""
+
+
+def _dimensions(metrics: Metrics) -> str:
+    if _above(metrics, "rank_chi2", "rank_chi2_max", 1.0):
+        ranks = _number(metrics, "rank_chi2")
+        return f"calibrated in total, but not in each dimension of the code (χ²/df of the ranks is {ranks}, not 1)"
+    return ""
+
+
+def _c2st(metrics: Metrics) -> str:
+    return f"C2ST {_number(metrics, 'c2st')}, not 0.5"
+
+
+def _number(metrics: Metrics, name: str) -> str:
+    value = metrics.get(name)
+    return "?" if value is None else f"{value:.3f}"
