@@ -50,7 +50,10 @@ class Extractor(nn.Module):
     Attributes:
         name: part of a score's name.
         transform: description of the preprocessing of the bytes.
+        distances: those that scores in these features consist of, see `fid.compare`.
     """
+
+    distances: tuple[str, ...] = ("fid", "kid")
 
     def __init__(self, name: str, transform: str, network: nn.Module) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
-"""Distance of a set of samples to a set of real images: Fréchet and kernel distance, precision and recall."""
+"""Distance of a set of samples to a set of real images: Fréchet and kernel distances, precision and recall."""
 
+import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,35 +13,50 @@ from tqdm import tqdm
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, CanSample, CanSampleLike, Evaluation
+from invariances.evaluation.metrics.fid.embeddings import clip, dinov2
 from invariances.evaluation.metrics.fid.extractors import Extractor, LayerExtractor, Mode, random_network
+from invariances.evaluation.metrics.fid.halves import halves
 from invariances.evaluation.metrics.fid.inception import WeightsMissing, inception
-from invariances.evaluation.metrics.fid.kernel_distance import kernel_distance
+from invariances.evaluation.metrics.fid.intervals import frechet_half_width, precision_recall_half_widths
+from invariances.evaluation.metrics.fid.kernel_distance import cmmd, kernel_estimate
 from invariances.evaluation.metrics.fid.precision_recall import NEIGHBOURS, precision_and_recall
 from invariances.evaluation.metrics.fid.reference import FeatureSet, images_of, measure, reference
 from invariances.evaluation.metrics.fid.value_range import ValueRange
 from invariances.utils.arguments import require_at_least
 
+log = logging.getLogger(__name__)
+
 N_SAMPLED = 50  # samples at a time: fixed, so that scores do not depend on `batch_size`
+NAMES = ("inception", "dinov2", "clip", "random")
+INCEPTIONS = {"Inception3", "GoogLeNet", "InceptionV3", "InceptionV4", "FeatureExtractorInceptionV3"}
+
+Distance: TypeAlias = Callable[[FeatureSet, FeatureSet], tuple[float, float | None]]  # the value, half its interval
 
 
 class FID(Evaluation[CanSample | CanSampleLike]):
     """Scores of a model's samples against the validation split: see `scores`.
 
-    Samples come from `iterator.sample_images(n, generator)`; those of a conditional model from
-    `iterator.sample_like(images, generator)`, one for each image of the split, in several passes if more are needed.
-    Features of the split are computed once and kept in a file, see `reference`. Where the weights of Inception are
-    missing, it warns and uses the random network; the names of the scores tell which.
+    Samples come from `iterator.sample_images(n, generator)`, and are compared with the whole split. Those of a
+    conditional model come from `iterator.sample_like(images, generator)` with the images of a random half of the split,
+    in several passes if more are needed, and are compared with the other half: see `halves`. `n_real_…` and
+    `n_samples_…` are the numbers of images: scores of other numbers do not compare.
+
+    Features of the real images are computed once and kept in a file, see `reference`. Where the weights of a named
+    network are missing, it warns and uses the random network; the names of the scores tell which.
 
     Args:
-        features: `inception`, `random`, or a network with `encode`, such as a `Greybox`.
-        mode: of resizing: `legacy`, as published FIDs, or `clean`.
+        features: `inception`, `dinov2` (gives `fd_dinov2`), `clip` (gives `cmmd_clip`), `random`, or a network with
+            `encode`, such as a `Greybox`.
+        mode: of resizing for Inception and the random network: `legacy`, as published FIDs, or `clean`.
         batch_size: images the network sees at a time.
         n_samples: number of samples; by default that of the real images.
-        kid, precision_recall: compute them too; all features stay in memory for that.
-        pre_calc_stat_path: file of the split's statistics, written if it is not there; by default in the cache.
+        kid, precision_recall: compute them too; all features stay in memory for that. Intervals of the Fréchet
+            distance need one of them.
+        pre_calc_stat_path: file of the real images' statistics, written if it is not there; by default in the cache.
+            For a conditional model, `_half_<seed>` is added to its name.
         features_name: name of a network, part of the scores' names; its class and layer by default.
-        weights: a file with Inception's weights; by default the published one.
-        seed: of the samples.
+        weights: a file with the weights of `inception`, `dinov2` or `clip`; by default the published one.
+        seed: of the samples, and of the halves.
 
     Raises:
         InvalidInput: `features` names no network; `batch_size` or `n_samples` is too small.
@@ -56,17 +72,30 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         >>> batches = [{"image": torch.zeros(9, 1, 2, 2)}]
         >>> with TemporaryDirectory() as folder:
         ...     fid = FID(Pixels(), pre_calc_stat_path=f"{folder}/zeros.npz")
-        ...     sorted(fid(Gaussian(), batches, Path(folder)))
-        ['fid_Pixels', 'kid_Pixels', 'precision_Pixels', 'recall_Pixels']
+        ...     scores = fid(Gaussian(), batches, Path(folder))
+        >>> [name for name in scores if not name.endswith("_ci")]
+        ['n_real_Pixels', 'n_samples_Pixels', 'fid_Pixels', 'kid_Pixels', 'precision_Pixels', 'recall_Pixels']
     """
 
     needs = CanSample | CanSampleLike
     legend: ClassVar[Mapping[str, str]] = {
-        "fid_*": "Fréchet distance between samples and real images in the features of a network. 0: no difference. "
-        "Scores compare only for the same features, which the name tells.",
-        "kid_*": "Kernel distance between samples and real images in the features of a network. 0: no difference.",
-        "precision_*": "Share of the samples that lie among the real images in the features of a network.",
-        "recall_*": "Share of the real images that lie among the samples in the features of a network.",
+        "fid_*": "Fréchet distance between samples and real images in the features of a network. 0: no difference, but "
+        "two sets of real images score above 0, the more the fewer images there are. Scores compare only for the same "
+        "features, which the name tells, and the same numbers of images. The samples of a conditional model belong to "
+        "one half of the images and are compared with the other half.",
+        "fd_*": "Fréchet distance between samples and real images in the features of DINOv2, a network trained without "
+        "labels; otherwise as FID.",
+        "kid_*": "Kernel distance between samples and real images in the features of a network. 0: no difference, at "
+        "any number of images; it may be below 0 by chance.",
+        "cmmd_*": "Kernel distance (× 1000) between samples and real images in the embeddings of CLIP. 0: no "
+        "difference, at any number of images; it may be below 0 by chance.",
+        "precision_*": "Share of the samples that lie among the real images in the features of a network. Two sets of "
+        "real images score below 1.",
+        "recall_*": "Share of the real images that lie among the samples in the features of a network. Two sets of real "
+        "images score below 1.",
+        "n_real_*": "Number of real images that the samples are compared with as a set. For a conditional model, those "
+        "of the half of the split that no sample is conditioned on.",
+        "n_samples_*": "Number of samples that are compared with the real images as a set.",
     }
 
     def __init__(
@@ -82,8 +111,8 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         weights: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(features, str) and features not in ("inception", "random"):
-            raise InvalidInput(f"features is {features!r}; expected inception, random, or a network with encode")
+        if isinstance(features, str) and features not in NAMES:
+            raise InvalidInput(f"features is {features!r}; expected {', '.join(NAMES)}, or a network with encode")
         require_at_least(batch_size=(batch_size, 1))
         if n_samples is not None:
             require_at_least(n_samples=(n_samples, 2))
@@ -99,16 +128,36 @@ class FID(Evaluation[CanSample | CanSampleLike]):
 
         Raises:
             TypeError: the iterator cannot sample.
+            InvalidInput: the network under study is an Inception, and its features are those of the scores.
         """
         if not (hasattr(iterator, "sample_images") or hasattr(iterator, "sample_like")):
             raise TypeError(
                 f"{type(iterator).__name__} has no sample_images and no sample_like; expected one of them"
             )
-        extractor, keep = self.extractor.to(iterator.device), self.kid or self.precision_recall
-        real = reference(loader, extractor, self.path, self.batch_size, keep)
-        images = self._sample(iterator, loader, self.n_samples or real.statistics.n)
+        self._refuse_circle(iterator)
+        extractor = self.extractor.to(iterator.device)
+        keep = self.kid or self.precision_recall or "cmmd" in extractor.distances
+        given, real_images, path = loader, loader, self.path
+        if hasattr(iterator, "sample_like"):
+            given, real_images = halves(loader, self.seed)
+            path = path and path.with_stem(f"{path.stem}_half_{self.seed}")
+        real = reference(real_images, extractor, path, self.batch_size, keep)
+        images = self._sample(iterator, given, self.n_samples or real.statistics.n)
         samples = measure(images, extractor, batch_size=self.batch_size, keep=keep)
-        return compare(real, samples, extractor.name, self.kid, self.precision_recall)
+        log.info("%s: %d samples and %d real images", extractor.name, samples.statistics.n, real.statistics.n)
+        return compare(real, samples, extractor.name, self.kid, self.precision_recall, extractor.distances)
+
+    def _refuse_circle(self, iterator: object) -> None:
+        """Samples that agree with a network in its features are close in these by construction."""
+        greybox = getattr(iterator, "greybox", None)
+        studied = getattr(greybox, "network", None)
+        if self.features != "inception" or not isinstance(studied, nn.Module):
+            return
+        if found := {type(module).__name__ for module in studied.modules()} & INCEPTIONS:
+            raise InvalidInput(
+                f"the network under study is an Inception ({', '.join(sorted(found))}), and features is inception: "
+                "samples that share its features would score well whatever they show; use dinov2, clip or random"
+            )
 
     @property
     def extractor(self) -> Extractor:
@@ -125,11 +174,16 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         if self.features == "random":
             return random_network(self.mode)
         try:
-            return inception(self.mode, self.weights)
+            return self._named()
         except WeightsMissing as error:
             warnings.warn(f"{error}. Until then, scores are those of the random network", stacklevel=2)
-            self.path = None  # that file is for the statistics of Inception
+            self.path = None  # that file is for the statistics of the other network
             return random_network(self.mode)
+
+    def _named(self) -> Extractor:
+        if self.features == "inception":
+            return inception(self.mode, self.weights)
+        return (clip if self.features == "clip" else dinov2)(self.weights)
 
     def _sample(self, iterator: CanSample | CanSampleLike, loader: Batches, n: int) -> Iterator[Tensor]:
         generator = torch.Generator(iterator.device).manual_seed(self.seed)
@@ -164,10 +218,14 @@ def scores(
 ) -> dict[str, float]:
     """Compare two sets of images.
 
-    - `fid_…`: Fréchet distance of the features' Gaussians, see `frechet_distance`.
+    - `fid_…`: Fréchet distance of the features' Gaussians, see `frechet_distance`; `fd_dinov2` for DINOv2.
     - `kid_…`: kernel distance, unbiased, see `kernel_distance`.
+    - `cmmd_clip`, in place of both, for the embeddings of CLIP: see `cmmd`.
     - `precision_…`, `recall_…`: share of the samples among the real images, and the reverse; see
       `precision_and_recall`. Left out, with a warning, where a set is too small for them.
+    - `<name>_ci`: half the 95 % confidence interval over the images, see `frechet_half_width`, `kernel_estimate`,
+      `precision_recall_half_widths`. Left out where it would take too long.
+    - `n_real_…`, `n_samples_…`: the numbers of images.
 
     The names end in that of the extractor, since scores of different extractors cannot be compared. Order and
     batches of the images make no difference.
@@ -190,40 +248,80 @@ def scores(
         >>> round(found["fid_pixels"], 6), found["precision_pixels"]
         (0.0, 1.0)
     """
-    keep = kid or precision_recall
+    keep = kid or precision_recall or "cmmd" in extractor.distances
     sets = [measure(images, extractor, value_range, batch_size, keep) for images in (real, samples)]
-    return compare(sets[0], sets[1], extractor.name, kid, precision_recall)
+    return compare(sets[0], sets[1], extractor.name, kid, precision_recall, extractor.distances)
+
+
+def _frechet(real: FeatureSet, samples: FeatureSet) -> tuple[float, float | None]:
+    value = real.statistics.distance(samples.statistics)
+    kept = len(real.features) and len(samples.features)
+    return value, frechet_half_width(real.features, samples.features) if kept else None
+
+
+DISTANCES: dict[str, Distance] = {
+    "fid": _frechet,
+    "fd": _frechet,
+    "kid": lambda real, samples: kernel_estimate(real.features, samples.features),
+    "cmmd": lambda real, samples: cmmd(real.features, samples.features),
+}
 
 
 def compare(
-    real: FeatureSet, samples: FeatureSet, name: str, kid: bool = True, precision_recall: bool = True
+    real: FeatureSet,
+    samples: FeatureSet,
+    name: str,
+    kid: bool = True,
+    precision_recall: bool = True,
+    distances: Iterable[str] = ("fid", "kid"),
 ) -> dict[str, float]:
     """The scores of two sets of features, see `scores`; the names end in `name`.
+
+    Args:
+        real, samples: features.
+        name: of the network.
+        kid, precision_recall: compute them too.
+        distances: those that fit the network: `fid`, `fd`, `kid`, `cmmd`.
 
     Example:
         >>> from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
         >>> rows = torch.arange(8.0).reshape(8, 1)
         >>> statistics = FeatureStatistics()
         >>> statistics.update(rows)
-        >>> compare(FeatureSet(statistics, rows), FeatureSet(statistics, rows), "rows", kid=False)
-        {'fid_rows': 0.0, 'precision_rows': 1.0, 'recall_rows': 1.0}
+        >>> found = compare(FeatureSet(statistics, rows), FeatureSet(statistics, rows), "rows", kid=False)
+        >>> {name: value for name, value in found.items() if not name.endswith("_ci")}
+        {'n_real_rows': 8.0, 'n_samples_rows': 8.0, 'fid_rows': 0.0, 'precision_rows': 1.0, 'recall_rows': 1.0}
     """
+    chosen = [distance for distance in distances if kid or distance != "kid"]
+    _warn_of_bias(real, samples, name, chosen)
+    result = {f"n_real_{name}": float(real.statistics.n), f"n_samples_{name}": float(samples.statistics.n)}
+    for distance in chosen:
+        result |= _entries(f"{distance}_{name}", *DISTANCES[distance](real, samples))
+    return result | (_precision_recall(real, samples, name) if precision_recall else {})
+
+
+def _entries(name: str, value: float, half_width: float | None) -> dict[str, float]:
+    return {name: value} | ({} if half_width is None else {f"{name}_ci": half_width})
+
+
+def _warn_of_bias(real: FeatureSet, samples: FeatureSet, name: str, distances: Iterable[str]) -> None:
     n, n_features = min(real.statistics.n, samples.statistics.n), len(real.statistics.mean)
-    if n < n_features:
+    for distance in {"fid", "fd"} & set(distances) if n < n_features else ():
         warnings.warn(
-            f"fid_{name}: {n} images for {n_features} features; the score is larger than it would be with "
+            f"{distance}_{name}: {n} images for {n_features} features; the score is larger than it would be with "
             "many images; compare it only with scores of as many images",
-            stacklevel=2,
+            stacklevel=3,
         )
-    result = {f"fid_{name}": real.statistics.distance(samples.statistics)}
-    if kid:
-        result[f"kid_{name}"] = kernel_distance(real.features, samples.features)
-    if precision_recall and n <= NEIGHBOURS:
-        warnings.warn(
-            f"precision_{name}, recall_{name}: left out; expected more than {NEIGHBOURS} images, not {n}",
-            stacklevel=2,
-        )
-    elif precision_recall:
-        precision, recall = precision_and_recall(real.features, samples.features)
-        result |= {f"precision_{name}": precision, f"recall_{name}": recall}
-    return result
+
+
+def _precision_recall(real: FeatureSet, samples: FeatureSet, name: str) -> dict[str, float]:
+    names = [f"precision_{name}", f"recall_{name}"]
+    n = min(real.statistics.n, samples.statistics.n)
+    if n <= NEIGHBOURS:
+        message = f"{', '.join(names)}: left out; expected more than {NEIGHBOURS} images, not {n}"
+        warnings.warn(message, stacklevel=3)
+        return {}
+    shares = precision_and_recall(real.features, samples.features)
+    half_widths = precision_recall_half_widths(real.features, samples.features) or (None, None)
+    precision, recall = (_entries(*each) for each in zip(names, shares, half_widths, strict=True))
+    return precision | recall

@@ -53,7 +53,8 @@ def precision_and_recall(
 def _covered(queries: Tensor, members: Tensor, neighbours: int) -> float:
     """Share of the queries that lie among the members."""
     # a member's nearest is itself, at distance 0
-    radii = torch.cat([d.kthvalue(neighbours + 1).values for d in _squared_distances(members, members)])
+    nearest = [d.topk(neighbours + 1, largest=False).values for d in _squared_distances(members, members)]
+    radii = torch.cat([distances[:, -1] for distances in nearest])
     return (
         torch.cat([(d <= radii).any(dim=1) for d in _squared_distances(queries, members)])
         .double()

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from invariances.evaluation.metrics.fid.extractors import LayerExtractor, random_network
 from invariances.evaluation.metrics.fid.fid import FID, scores
+from invariances.models import Frozen
 
 
 class Colours(nn.Module):
@@ -36,6 +37,11 @@ def quiet(*arguments, **keywords):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*images for .* features")
         return scores(*arguments, **keywords)
+
+
+def values(found):
+    """The scores, without intervals and numbers of images."""
+    return {name: value for name, value in found.items() if not (name.endswith("_ci") or name.startswith("n_"))}
 
 
 class TestScores:
@@ -78,9 +84,8 @@ class TestScores:
 
     def test_one_picture_many_times(self, colours):
         one = images(1).expand(20, -1, -1, -1)
-        assert scores([one], [one], colours) == pytest.approx(
-            {"fid_colours": 0, "kid_colours": 0, "precision_colours": 1, "recall_colours": 1}, abs=1e-9
-        )
+        expected = {"fid_colours": 0, "kid_colours": 0, "precision_colours": 1, "recall_colours": 1}
+        assert values(scores([one], [one], colours)) == pytest.approx(expected, abs=1e-9)
 
     def test_random_features_tell_digits_from_their_negatives(self):
         from invariances.data.sets.digits import digits
@@ -100,7 +105,16 @@ class TestScores:
 
     def test_only_what_is_asked_for(self, colours):
         found = scores([images(20)], [images(20, seed=1)], colours, kid=False, precision_recall=False)
-        assert found.keys() == {"fid_colours"}
+        assert values(found).keys() == {"fid_colours"}
+
+    def test_the_numbers_of_images_are_told(self, colours):
+        found = scores([images(20)], [images(30, seed=1)], colours)
+        assert (found["n_real_colours"], found["n_samples_colours"]) == (20, 30)
+
+    def test_each_score_has_an_interval(self, colours):
+        found = scores([images(40)], [images(40, seed=1)], colours)
+        for name in values(found):
+            assert found[f"{name}_ci"] > 0
 
     @pytest.mark.parametrize("n", [2, 3])
     @pytest.mark.filterwarnings("ignore:.*images for .* features")
@@ -110,7 +124,7 @@ class TestScores:
         with pytest.warns(UserWarning, match=message):
             found = scores([real], [samples], colours)
         assert found == scores([real], [samples], colours, precision_recall=False)
-        assert found.keys() == {"fid_colours", "kid_colours"}
+        assert values(found).keys() == {"fid_colours", "kid_colours"}
 
     def test_broken_empty_and_mixed_up_sets_are_refused(self, colours):
         broken = images(103)
@@ -152,6 +166,35 @@ class Copier:
         return images + self.noise * torch.rand(images.shape, generator=generator)
 
 
+class Code(nn.Module):
+    """The toy world's code, 64 numbers N(0, .2²), as an image of 8 × 8 pixels."""
+
+    def encode(self, x):
+        return x.flatten(1)
+
+
+def codes(n):
+    return torch.randn(2000, 1, 8, 8, generator=torch.Generator().manual_seed(9))[:n] * 0.2
+
+
+class Exact:
+    """A conditional model whose condition holds the first dimensions of the code; exact where `spread` is 1."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, kept, spread=1.0):
+        self.kept, self.spread = kept, spread
+
+    def sample_like(self, images, generator):
+        drawn = (torch.randn(images.shape, generator=generator) * 0.2 * self.spread).flatten(1)
+        drawn[:, : self.kept] = images.flatten(1)[:, : self.kept]
+        return drawn.view_as(images)
+
+
+def score_codes(model, images, folder):
+    return FID(Code(), precision_recall=False)(model, [{"image": part} for part in images.split(500)], folder)
+
+
 MODELS = {"unconditional": Generator, "conditional": lambda: Copier(noise=0.05)}
 
 
@@ -167,15 +210,51 @@ class TestFID:
         found = FID(Colours(), seed=3)(Generator(), loader(), tmp_path)
         assert found == pytest.approx(expected, rel=1e-6)
 
-    def test_a_conditional_model_is_given_the_images(self, tmp_path):
-        # with the images themselves for samples, the sets are equal; the n-th sample is of the n-th image
+    def test_a_conditional_model_is_given_a_half_and_compared_with_the_other(self, tmp_path):
+        # with the images themselves for samples, the score is that of the two halves
         model = Copier()
         found = FID(Colours())(model, loader(), tmp_path)
-        assert found["fid_Colours"] == pytest.approx(0, abs=1e-6)
-        assert torch.equal(torch.cat(model.given), images(103))
+        given = torch.cat(model.given)
+        assert (found["n_real_Colours"], found["n_samples_Colours"]) == (52, 52)
+        half = given[:51]
+        assert torch.equal(given[51:], half[:1])  # one more sample than there are conditions: of the first again
+        others = torch.stack([image for image in images(103) if not (image == half).flatten(1).all(1).any()])
+        assert len(others) == 52
+        expected = scores([others], [given], LayerExtractor("Colours", Colours()))
+        assert found == pytest.approx(expected, rel=1e-6)
+        assert not torch.equal(half, images(103)[:51])  # at random, not the first
+
+    def test_more_samples_than_conditions_are_several_of_each(self, tmp_path):
         model = Copier()
-        FID(Colours(), n_samples=230)(model, loader(), tmp_path)  # more than there are images: over and over
-        assert torch.equal(torch.cat(model.given), torch.cat([images(103), images(103), images(103)[:24]]))
+        found = FID(Colours(), n_samples=130)(model, loader(), tmp_path)
+        given = torch.cat(model.given)
+        assert torch.equal(given, torch.cat([given[:51], given[:51], given[:28]]))
+        assert found["n_samples_Colours"] == 130
+
+    def test_the_score_of_an_exact_conditional_model_does_not_depend_on_its_condition(self, tmp_path):
+        exact = {kept: score_codes(Exact(kept), codes(2000), tmp_path) for kept in (0, 32, 58, 64)}
+        real = scores([codes(1000)], [codes(2000)[1000:]], LayerExtractor("Code", Code()), precision_recall=False)
+        for found in exact.values():
+            assert found["fid_Code"] == pytest.approx(real["fid_Code"], abs=2 * real["fid_Code_ci"])
+            assert abs(found["kid_Code"]) < 2 * found["kid_Code_ci"]
+        assert {found["n_real_Code"] for found in exact.values()} == {1000}
+
+    def test_a_collapsed_conditional_model_scores_worse_than_two_sets_of_images(self, tmp_path):
+        exact, half, fifth = (score_codes(Exact(16, spread), codes(2000), tmp_path)["fid_Code"] for spread in (1, 0.5, 0.2))
+        # each of 48 dimensions lacks (1 − spread)² of its variance, .2²
+        assert half - exact == pytest.approx(48 * 0.2**2 * 0.5**2, rel=0.15)
+        assert fifth - exact == pytest.approx(48 * 0.2**2 * 0.8**2, rel=0.15)
+
+    def test_too_few_images_for_halves(self, tmp_path):
+        with pytest.raises(ValueError, match="the split has 3 image"):
+            FID(Colours())(Copier(), loader(3), tmp_path)
+
+    def test_a_file_of_statistics_is_of_the_half(self, tmp_path):
+        path = tmp_path / "noise.npz"
+        FID(Colours(), pre_calc_stat_path=path)(Generator(), loader(), tmp_path)
+        conditional = FID(Colours(), pre_calc_stat_path=path, seed=5)
+        assert conditional(Copier(), loader(), tmp_path) == conditional(Copier(), loader(), tmp_path)
+        assert {file.name for file in tmp_path.glob("*.npz")} == {"noise.npz", "noise_half_5.npz"}
 
     @pytest.mark.parametrize("model", ["unconditional", "conditional"])
     def test_batch_size_makes_no_difference(self, tmp_path, model):
@@ -228,5 +307,17 @@ class TestFID:
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call it: without type checks
         with pytest.raises(TypeError, match="object has no sample_images and no sample_like"):
             FID(Colours())(object(), loader(20), tmp_path)
-        with pytest.raises(ValueError, match="features is 'incepton'; expected inception, random, or"):
+        with pytest.raises(ValueError, match="features is 'incepton'; expected inception, dinov2, clip, random, or"):
             FID("incepton")
+
+    @pytest.mark.parametrize("name", ["Inception3", "GoogLeNet", "InceptionV3"])
+    def test_never_inception_where_the_network_under_study_is_one(self, tmp_path, name):
+        studied = type(name, (nn.Module,), {})()
+        model = Copier(noise=0.05)
+        model.greybox = Frozen(nn.Sequential(studied, nn.Identity()))
+        with pytest.raises(ValueError, match=f"network under study is an Inception .{name}.*use dinov2, clip or random"):
+            FID()(model, loader(20), tmp_path)
+        assert "fid_Colours" in FID(Colours())(model, loader(20), tmp_path)
+        model.greybox = Frozen(nn.Sequential(nn.Identity()))
+        with pytest.warns(UserWarning, match="cannot be read as weights"):
+            assert "fid_random" in FID(weights=tmp_path / "none.pth")(model, loader(20), tmp_path)
