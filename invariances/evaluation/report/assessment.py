@@ -38,12 +38,12 @@ class Assessment:
     def text(self) -> str:
         """The line.
 
-        >>> Assessment(()).text, Assessment((), measured=False).text
-        ('trust', 'not assessed: calibration was not measured')
+        >>> Assessment(()).text
+        'trust: the flow is calibrated, as far as these images tell'
         """
         if not self.measured:
             return "not assessed: calibration was not measured"
-        return "; ".join(self.findings) or "trust"
+        return "; ".join(self.findings) or "trust: the flow is calibrated, as far as these images tell"
 
 
 def assess(metrics: Metrics) -> Assessment:
@@ -52,8 +52,8 @@ def assess(metrics: Metrics) -> Assessment:
     >>> numbers = {"spread_skill": 0.8, "residual_variance": 0.27, "variance_explained_by_v": 0.17, "c2st": 0.7}
     >>> assess(numbers).text
     'over-confident: read the variance of the codes as at least 0.270 (the flow claims 0.170)'
-    >>> assess({"spread_skill": 0.8, "spread_skill_ci": 0.3}).text
-    'trust'
+    >>> assess({"spread_skill": 0.8, "spread_skill_ci": 0.3}).trusted
+    True
     """
     if metrics.get("spread_skill") is None:
         return Assessment((), measured=False)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from invariances.errors import UserError
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
+from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
 from invariances.evaluation.report.factors import factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
@@ -42,6 +43,11 @@ class EvaluatedLayer:
     folder: Path
     metrics: dict[str, float | None]
     views: Mapping[str, NDArray[np.uint8]]
+
+    @property
+    def assessment(self) -> Assessment:
+        """Whether its samples can be trusted."""
+        return assess(self.metrics)
 
 
 def write_report(runs: list[Path], folder: Path) -> Path:
@@ -127,6 +133,7 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
     return {
         "layers": layers,
         "columns": columns,
+        "thresholds": THRESHOLDS,
         "legend": {name: LEGEND[name] for name in LEGEND if name in columns},
         "sections": [section for section in sections if section.groups],
         "plots": [
@@ -142,7 +149,7 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
 
 def _template() -> Template:
     environment = Environment(loader=PackageLoader("invariances.evaluation.report", ""), autoescape=select_autoescape())
-    environment.filters |= {"number": _number, "cell": _cell}
+    environment.filters |= {"number": _number, "cell": _cell, "title": _title}
     return environment.get_template("page.html")
 
 
@@ -160,6 +167,15 @@ def _write_table(path: Path, layers: list[EvaluatedLayer], columns: Sequence[str
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}" if abs(value) >= 10 else f"{round(value, 3) + 0:.3f}"  # no −0
+
+
+def _title(name: str) -> str:
+    """The name of a number as it stands on the page.
+
+    >>> _title("cosine_autoencoder"), _title("half_v_squared")
+    ('cosine reconstruction', '½v²')
+    """
+    return name.replace("autoencoder", "reconstruction").replace("half_v_squared", "½v²").replace("_", " ")
 
 
 def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:

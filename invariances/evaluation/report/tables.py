@@ -16,7 +16,11 @@ LADDER = (
     "cosine_autoencoder",
     "relative_l2",
     "diversity",
+    "residual_variance",
+    "spread_skill",
+    "half_v_squared",
 )
+
 
 @dataclass(frozen=True)
 class Group:
@@ -61,69 +65,36 @@ class Section:
         return replace(self, groups=tuple(group for group in groups if group.columns))
 
 
-def compared(title: str, text: str, name: str, *references: str) -> Group:
-    """A measure of the samples, and the same measure of references."""
-    others = {HEADS[reference]: f"{name}_{reference}" for reference in references}
-    return Group(title, text, {"samples": name, **others})
-
-
-HEADS = {
-    "autoencoder": "decoded",
+HEADS = {  # end of a name in `metrics.json` -> head of its column
+    "autoencoder": "reconstruction",
+    "nearest": "nearest",
     "random": "random",
     "mlp": "MLP",
     "mean": "mean code",
 }
 
+
+def compared(title: str, text: str, name: str) -> Group:
+    """A measure of the samples, and the same measure of all references.
+
+    >>> list(compared("cosine", "1: same direction.", "cosine").columns.values())[:3]
+    ['cosine', 'cosine_autoencoder', 'cosine_nearest']
+    """
+    return Group(title, text, {"samples": name} | {head: f"{name}_{end}" for end, head in HEADS.items()})
+
+
 SECTIONS = (
     Section(
-        "Do the samples stay with their input?",
-        "Each sample is passed through the network again. If the layer does not distinguish it from its input, the "
-        "response to it is closer to the response to the input than to those to other images.",
-        (
-            compared(
-                "rank of the input",
-                LEGEND["retrieval_rank"],
-                "retrieval_rank",
-                "autoencoder",
-                "random",
-            ),
-            compared(
-                "reciprocal rank",
-                LEGEND["retrieval_mrr"],
-                "retrieval_mrr",
-                "autoencoder",
-                "random",
-            ),
-            compared(
-                "class among the first five",
-                LEGEND["class_agreement_top5"],
-                "class_agreement_top5",
-                "random",
-            ),
-            compared(
-                "Pearson",
-                LEGEND["pearson"],
-                "pearson",
-                "random",
-            ),
-            compared(
-                "Spearman",
-                LEGEND["spearman"],
-                "spearman",
-                "random",
-            ),
-        ),
-    ),
-    Section(
-        "What does the layer leave open, and is v independent of it?",
-        "The flow maps each code to invariances v. They should hold everything that the layer does not determine, and "
-        "nothing that it does.",
+        "What does the layer leave open?",
+        "The variance that remains in the codes when the layer's response is given: as measured on held-out images, "
+        "and as the flow claims. The two differ where the flow is not calibrated.",
         (
             Group(
-                "variance",
-                LEGEND["variance_explained_by_v"],
-                {"explained by v": "variance_explained_by_v"},
+                "variance of the codes",
+                f"{LEGEND['residual_variance']} {LEGEND['variance_explained_by_v']}",
+                {"measured": "residual_variance", "the flow's claim: explained by v": "variance_explained_by_v"},
             ),
+            Group("variance of the pixels", LEGEND["diversity"], {"diversity": "diversity"}),
             Group(
                 "distance",
                 LEGEND["pairwise_distance"],
@@ -134,10 +105,33 @@ SECTIONS = (
                 LEGEND["hue_distance"],
                 {"of samples": "hue_distance", "chance": "hue_distance_random"},
             ),
+        ),
+    ),
+    Section(
+        "Is the flow calibrated?",
+        "For an exact flow, the code of a held-out image is like one more sample. Each measure finds other faults.",
+        (
+            Group("spread / error", LEGEND["spread_skill"], {"exact: 1": "spread_skill"}),
+            Group("½v² per dimension", LEGEND["half_v_squared"], {"exact: 0.5": "half_v_squared"}),
+            Group("χ²/df of ranks", LEGEND["rank_chi2"], {"exact: 1": "rank_chi2"}),
+            Group("energy skill", LEGEND["energy_skill"], {"ignores the layer: 0": "energy_skill"}),
+            Group("C2ST", LEGEND["c2st"], {"exact: 0.5": "c2st"}),
+        ),
+    ),
+    Section(
+        "Is v independent of the layer?",
+        "The flow maps each code to invariances v. They should hold everything that the layer does not determine, and "
+        "nothing that it does.",
+        (
             Group(
                 "class read from",
                 LEGEND["probe_accuracy"],
-                {"v": "probe_accuracy", "code": "probe_accuracy_code", "chance": "probe_chance"},
+                {
+                    "v": "probe_accuracy",
+                    "v, non-linear": "probe_accuracy_nonlinear",
+                    "code": "probe_accuracy_code",
+                    "chance": "probe_chance",
+                },
             ),
             Group(
                 "nats",
@@ -148,20 +142,41 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Do the samples keep class and colour?",
+        "A network can agree with itself on any image if it predicts few classes, so chance is the agreement with "
+        "another image at random.",
+        (
+            compared("class agreement", "As above.", "class_agreement"),
+            compared("class among the first five", LEGEND["class_agreement_top5"], "class_agreement_top5"),
+            compared("hue agreement", "As above.", "hue_agreement"),
+        ),
+    ),
+    Section(
+        "Is the layer's response to a sample that to its input?",
+        "Each sample is passed through the network again. If the layer does not distinguish it from its input, the "
+        "response to it is closer to the response to the input than to those to other images.",
+        (
+            compared("cosine", "As above.", "cosine"),
+            compared("Pearson", LEGEND["pearson"], "pearson"),
+            compared("Spearman", LEGEND["spearman"], "spearman"),
+        ),
+    ),
+    Section(
+        "Is the input nearest to its samples?",
+        "",
+        (
+            compared("relative L2", "As above.", "relative_l2"),
+            compared("rank of the input", LEGEND["retrieval_rank"], "retrieval_rank"),
+            compared("reciprocal rank", LEGEND["retrieval_mrr"], "retrieval_mrr"),
+        ),
+    ),
+    Section(
         "Does it take a flow?",
         "Two baselines return one image for each response: a network that was trained with the flow to predict the "
         "code (MLP), and the mean of all codes. Agreement is easy without variety, and variety without agreement.",
         (
-            compared("class agreement", "As above.", "class_agreement", "mlp", "mean"),
-            compared("cosine", "As above.", "cosine", "mlp", "mean"),
-            compared("diversity", "As above. One image for each response has none.", "diversity", "mlp", "mean"),
-            compared(
-                "class agreement × diversity",
-                LEGEND["agreement_times_diversity"],
-                "agreement_times_diversity",
-                "mlp",
-                "mean",
-            ),
+            compared("diversity", "As above. One image for each response has none.", "diversity"),
+            compared("class agreement × diversity", LEGEND["agreement_times_diversity"], "agreement_times_diversity"),
         ),
     ),
 )
@@ -170,16 +185,20 @@ SECTIONS = (
 def further(measured: Iterable[str]) -> Section:
     """The table of measures whose names depend on the config: scores of sets of images, and named factors."""
     names = list(measured)
-    factors = [n for n in names if n.startswith("factor_") and n.endswith("_explained_by_z")]
     scores = [n for n in names if n.startswith(("fid_", "kid_", "precision_", "recall_")) and not n.endswith("_ci")]
     return Section(
         "Factors and sets of images",
         "",
         (
             Group(
-                "factors known to the layer",
+                "residual variance of factors, measured",
+                LEGEND["factor_*_residual"],
+                _factors(names, "_residual"),
+            ),
+            Group(
+                "factors known to the layer, the flow's claim",
                 LEGEND["factor_*_explained_by_z"],
-                {n.removeprefix("factor_").removesuffix("_explained_by_z"): n for n in factors},
+                _factors(names, "_explained_by_z"),
             ),
             Group(
                 "samples as a set",
@@ -190,3 +209,13 @@ def further(measured: Iterable[str]) -> Section:
             ),
         ),
     )
+
+
+def _factors(names: Iterable[str], end: str) -> dict[str, str]:
+    """Name of a factor -> name of its number with this end.
+
+    >>> _factors(["factor_digit_residual", "factor_digit_residual_ci", "cosine"], "_residual")
+    {'digit': 'factor_digit_residual'}
+    """
+    found = [name for name in names if name.startswith("factor_") and name.endswith(end)]
+    return {name.removeprefix("factor_").removesuffix(end): name for name in found}

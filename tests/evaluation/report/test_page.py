@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from invariances.errors import UserError
+from invariances.evaluation.report.assessment import THRESHOLDS
 from invariances.evaluation.report.page import write_report
 
 
@@ -114,7 +116,7 @@ def test_numbers_that_no_table_lists_come_last_with_their_text(tmp_path):
     assert "<td>sharpness</td><td>0.250<small>± 0.125</small></td>" in others
     assert "<dt>sharpness</dt><dd>1: as sharp as the data.</dd>" in others
     assert "<td>nothing</td><td></td>" in others
-    assert "cosine" not in others and "validation" not in page
+    assert "cosine" not in others and "validation loss" not in page and "0.750" not in page
 
 
 def test_factors_have_a_last_table_too(tmp_path):
@@ -131,3 +133,63 @@ def test_factors_have_a_last_table_too(tmp_path):
 def test_no_last_table_where_all_numbers_are_listed(tmp_path):
     evaluation(tmp_path / "run", "one")
     assert "Other numbers" not in write_report([tmp_path / "run"], tmp_path / "out").read_text()
+
+
+CALIBRATED = {"spread_skill": 1.0, "residual_variance": 0.6, "variance_explained_by_v": 0.6, "half_v_squared": 0.5}
+
+
+def page_of(tmp_path, **metrics):
+    rewrite(evaluation(tmp_path / "run", "one"), metrics=metrics)
+    return " ".join(write_report([tmp_path / "run"], tmp_path / "out").read_text().split())
+
+
+def test_each_layer_is_assessed_below_its_title(tmp_path):
+    for layer, spread in (("conv1", 1.0), ("conv2", 0.8)):
+        rewrite(evaluation(tmp_path / layer, "one", layer=layer), metrics=CALIBRATED | {"spread_skill": spread})
+    page = " ".join(write_report([tmp_path / "conv1", tmp_path / "conv2"], tmp_path / "out").read_text().split())
+    first, second = page.split("<h2>1. conv1</h2>")[1].split("<h2>2. conv2</h2>")
+    assert first.startswith(' <p class="assessment trusted">Trust: the flow is calibrated')
+    assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at least 0.600')
+    assert all(str(escape(reason)) in page for _, reason in THRESHOLDS.values())
+
+
+def test_an_evaluation_without_calibration_is_not_trusted(tmp_path):
+    page = page_of(tmp_path, cosine=0.5)
+    assert "Not assessed: calibration was not measured" in page and "assessment trusted" not in page
+
+
+def test_measured_and_claimed_variance_stand_together_under_their_names(tmp_path):
+    page = page_of(tmp_path, diversity=0.125, **CALIBRATED | {"variance_explained_by_v": 0.25})
+    table = page[page.index("What does the layer leave open?") :].split("</table>")[0]
+    assert table.index("measured") < table.index("the flow&#39;s claim: explained by v")
+    assert "0.600</td><td>0.250</td>" in table and "variance of the pixels" in table
+    ladder = page[page.index("1. conv1") :].split("</table>")[0]
+    assert "residual variance</th><th>spread skill</th><th>½v²</th>" in ladder
+
+
+def test_every_reference_stands_next_to_its_measure(tmp_path):
+    measures = ["class_agreement", "hue_agreement", "relative_l2", "spearman", "retrieval_rank", "class_agreement_top5"]
+    ends = ["", "_autoencoder", "_nearest", "_random", "_mlp", "_mean"]
+    values = {f"{name}{end}": 0.1 * i + 0.01 * j for i, name in enumerate(measures) for j, end in enumerate(ends)}
+    page = page_of(tmp_path, **values)
+    assert "Other numbers" not in page
+    for i in range(len(measures)):
+        cells = [f"{0.1 * i + 0.01 * j:.3f}</td>" for j in range(len(ends))]
+        assert "<td>".join(cells) in page, measures[i]
+    assert "ceiling" not in page and "best picture" not in page
+
+
+def test_the_networks_own_accuracy_and_constant_predictions_are_told(tmp_path):
+    page = page_of(tmp_path, network_accuracy=0.875, predicted_classes=10.0)
+    assert "The network's own accuracy on these images is 0.875." in page and "one class for all" not in page
+    page = page_of(tmp_path / "other", network_accuracy=0.1, predicted_classes=1.0)
+    assert "The network predicts one class for all images" in page
+    assert "own accuracy" not in page_of(tmp_path / "third", cosine=0.5)
+    assert "held-out image (of the validation split)" in page and "never trained on" not in page
+
+
+def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
+    page = page_of(tmp_path, factor_digit_residual=0.875, factor_digit_explained_by_z=0.25)
+    table = page[page.index("Factors and sets of images") :]
+    assert table.index("residual variance of factors, measured") < table.index("the flow&#39;s claim")
+    assert "0.875</td><td class=\"first\">0.250</td>" in table and "Other numbers" not in page
