@@ -39,8 +39,8 @@ LEGEND = {
     "hue_distance": "Mean rotation of the hues of all samples together, in radians, until they are distributed as "
     "those of the images; chance: the same between two halves of the images. As small as chance: no colour is missing.",
     "hue_distance_random": "The hue distance between two halves of the real images: the level of chance.",
-    "half_v_squared": "½v² per dimension of v, the invariances of held-out images. ½: as for N(0, 1); above: the flow is "
-    "over-confident, above all where it claims least variance; below: over-dispersed.",
+    "half_v_squared": "½v² per dimension of v, the invariances of held-out images. ½: as for N(0, 1); above: the flow "
+    "is over-confident, mostly where it claims little variance; below: over-dispersed.",
     "probe_accuracy": "Accuracy of a linear probe that predicts the class of images not used to fit it, from v and "
     "from the code. On v it should do no better than chance, which is always to predict the most frequent class.",
     "probe_accuracy_code": "Accuracy of a linear probe that predicts the class from the code.",
