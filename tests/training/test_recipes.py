@@ -274,7 +274,7 @@ class TestFewExamples:
         assert "the first batch is refused: images have shape (50, 3, 32, 32); expected (B, 1, 32, 32)" in message
 
     def test_none_at_all(self, capsys):
-        assert "SomeDigits has 0 examples; at least 1 is expected" in refused(capsys, "clf", *some(0))
+        assert "SomeDigits has 0 examples; expected 1 or more" in refused(capsys, "clf", *some(0))
 
     @pytest.mark.parametrize("n", [7, 26])
     def test_an_inn(self, n):
@@ -328,7 +328,7 @@ def test_a_task_on_pairs_says_so_of_other_data(capsys):
     train("pairs_ae")
     words = ["--evaluation/swaps/classifier", "null", "--datasets/train", "invariances.data.ColorfulDigitsTrain"]
     message = refused(capsys, "diin", *words)
-    assert "the examples hold image, hue, class; DIINIterator needs also factor, example1, example2" in message
+    assert "the examples have image, hue, class; DIINIterator also needs factor, example1, example2" in message
 
 
 def test_a_classifier_has_the_size_of_its_codes():
