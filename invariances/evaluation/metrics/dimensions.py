@@ -1,11 +1,18 @@
 """Estimate the number of a code's dimensions that belong to each factor."""
 
+import warnings
+
 import torch
 from jaxtyping import Float, Int
+from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional as F
 
 from invariances.errors import InvalidInput
+
+N_BLOCKS = 20  # of pairs, for the intervals
+LEAST_PAIRS = 100  # of a factor: with the codes of 64 channels, scores have a standard error of about .02 then
+EQUAL = 1e-9  # of a channel's size: range of one that is constant
 
 Codes = Float[Tensor, "batch channels"] | Float[Tensor, "batch channels 1 1"]
 
@@ -69,10 +76,12 @@ class DimensionEstimator:
             raise InvalidInput(f"n_factors is {n_factors}; expected 2 or more: one factor and the residual")
         self.n_factors = n_factors
         self._origin = torch.zeros((), dtype=torch.float64)  # subtracted from codes: rounding would hide their spread
-        self._counts = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # pairs of each factor
-        self._sums = torch.zeros(n_factors - 1, 0, dtype=torch.float64)  # Σ (a + b), (factors, channels)
-        self._products = torch.zeros(n_factors - 1, 1, dtype=torch.float64)  # Σ a·b
-        self._squares = torch.zeros((), dtype=torch.float64)  # Σ ‖a‖² + ‖b‖², all factors
+        self._limits = torch.zeros(0), torch.zeros(0)  # smallest and largest value of each channel
+        n_cells = N_BLOCKS * (n_factors - 1)  # each factor's pairs are dealt to the blocks in turn
+        self._counts = torch.zeros(n_cells, dtype=torch.float64)  # pairs
+        self._sums = torch.zeros(n_cells, 0, dtype=torch.float64)  # Σ (a + b), (cells, channels)
+        self._products = torch.zeros(n_cells, dtype=torch.float64)  # Σ a·b
+        self._squares = torch.zeros(n_cells, 0, dtype=torch.float64)  # Σ a² + b², (cells, channels)
 
     def update(self, factor: Int[Tensor, " batch"], example1: Codes, example2: Codes) -> None:
         """Add a batch of pairs; arguments as in `estimate_dimensions`.
@@ -82,14 +91,28 @@ class DimensionEstimator:
         """
         a, b = (_flatten(codes) for codes in (example1, example2))
         self._check(factor, a, b)
-        if len(a) and not self._counts.any():
-            self._origin = torch.cat([a, b]).mean(0)
+        if not len(a):
+            return
+        both = torch.cat([a, b])
+        if not self._counts.any():
+            self._origin, self._limits = both.mean(0), (both[0], both[0])
+        lowest, highest = self._limits
+        self._limits = torch.minimum(lowest, both.amin(0)), torch.maximum(highest, both.amax(0))
         a, b = a - self._origin, b - self._origin
-        pairs = F.one_hot(factor.cpu().long(), self.n_factors - 1).double().T  # (factors, batch)
-        self._counts += pairs.sum(1, keepdim=True)
-        self._sums = pairs @ (a + b) + (self._sums if self._sums.numel() else 0)
-        self._products += pairs @ (a * b).sum(1, keepdim=True)
-        self._squares += a.square().sum() + b.square().sum()
+        cells = F.one_hot(self._cells(factor.cpu().long()), len(self._counts)).double().T  # (cells, batch)
+        self._counts += cells.sum(1)
+        self._sums = cells @ (a + b) + (self._sums if self._sums.numel() else 0)
+        self._products += cells @ (a * b).sum(1)
+        self._squares = cells @ (a.square() + b.square()) + (self._squares if self._squares.numel() else 0)
+
+    def _cells(self, factor: Tensor) -> Tensor:
+        """The cell of each pair: block · factors + factor."""
+        pairs = F.one_hot(factor, self.n_factors - 1)
+        before = self._by_block(self._counts).sum(0).long() + pairs.cumsum(0) - pairs  # pairs of each factor
+        return before.gather(1, factor.unsqueeze(1))[:, 0] % N_BLOCKS * (self.n_factors - 1) + factor
+
+    def _by_block(self, cells: Tensor) -> Tensor:
+        return cells.unflatten(0, (N_BLOCKS, self.n_factors - 1))
 
     @property
     def n_pairs(self) -> int:
@@ -99,26 +122,80 @@ class DimensionEstimator:
     def compute(self) -> tuple[list[int], list[float]]:
         """Sizes and scores from all batches so far.
 
+        Warns where a factor has fewer than `LEAST_PAIRS` pairs, and of channels that are constant: these count in the
+        sizes but not in the scores.
+
         Raises:
             InvalidInput: a factor has no pair, or all codes are equal.
         """
-        if empty := [index for index, count in enumerate(self._counts) if not count]:
+        counts = self._by_block(self._counts).sum(0)
+        if empty := [index for index, count in enumerate(counts) if not count]:
             raise InvalidInput(f"no pair shares factor {empty[0]}; expected at least one, to estimate its size")
-        n_channels = self._sums.shape[1]
-        scores = [*self._scores().tolist(), 1.0]
-        shares = torch.tensor(scores, dtype=torch.float64).softmax(0)
+        scores = self._scores(torch.zeros(1, N_BLOCKS))[0]
+        self._warn(counts)
+        shares, n_channels = _shares(scores), self._sums.shape[1]
         sizes = [int(share * n_channels) for share in shares[:-1]]
-        return [*sizes, n_channels - sum(sizes)], scores
+        return [*sizes, n_channels - sum(sizes)], [*scores.tolist(), 1.0]
 
-    def _scores(self) -> Tensor:
-        """Cov_F / Var for each factor: (factors,)."""
-        means = self._sums / (2 * self._counts)
-        covariances = self._products[:, 0] / self._counts[:, 0] - means.square().sum(1)
-        n_examples = 2 * self._counts.sum()
-        variance = self._squares / n_examples - (self._sums.sum(0) / n_examples).square().sum()
-        if variance <= 1e-12 * self._squares / n_examples:  # rounding errors of equal codes
+    def half_widths(self) -> tuple[list[float], list[float]] | None:
+        """Half the 95 % confidence intervals of sizes and scores, for independent pairs; the residual's score has 0.
+
+        Jackknife over 20 blocks of pairs, each of which is left out once, with Student's t. The intervals of sizes are
+        those of `softmax(s)·N`, before rounding.
+
+        Returns:
+            of sizes and of scores, each of the factors and the residual; None where a factor has fewer than 20 pairs.
+
+        Source: Shao & Tu 1995, The jackknife and bootstrap, section 2.3.
+
+        >>> estimator = DimensionEstimator(n_factors=2)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> a, b = (torch.randn(400, 8, generator=generator) for _ in range(2))
+        >>> estimator.update(torch.zeros(400, dtype=torch.long), a, b)
+        >>> [round(width, 2) for width in estimator.half_widths()[1]]
+        [0.04, 0.0]
+        """
+        if self._by_block(self._counts).sum(0).min() < N_BLOCKS:
+            return None
+        scores = self._scores(torch.eye(N_BLOCKS))
+        sizes = _shares(scores) * self._sums.shape[1]
+        t = float(stdtrit(N_BLOCKS - 1, 0.975))
+        widths = [t * (N_BLOCKS - 1) * (v.var(dim=0) / N_BLOCKS).sqrt() for v in (sizes, scores)]
+        return widths[0].tolist(), [*widths[1].tolist(), 0.0]
+
+    def _scores(self, left_out: Tensor) -> Tensor:
+        """Cov_F / Var of each factor without the blocks that are left out: (n, N_BLOCKS) -> (n, factors)."""
+        used = (1 - left_out).double()
+        counts, products = (used @ self._by_block(each) for each in (self._counts, self._products))
+        sums, squares = (torch.einsum("nb,bfc->nfc", used, self._by_block(v)) for v in (self._sums, self._squares))
+        means = sums / (2 * counts.unsqueeze(2))
+        covariances = products / counts - means.square().sum(2)
+        n_examples = 2 * counts.sum(1, keepdim=True)
+        squares = squares.sum(dim=(1, 2)).unsqueeze(1) / n_examples
+        variance = squares - (sums.sum(1) / n_examples).square().sum(1, keepdim=True)
+        if (variance <= 1e-12 * squares).any():  # rounding errors of equal codes
             raise InvalidInput("all codes are equal; expected codes that differ between images")
         return covariances / variance
+
+    def _warn(self, counts: Tensor) -> None:
+        """Say what makes the estimates unreliable."""
+        if few := [f"{int(n)} of factor {k}" for k, n in enumerate(counts) if n < LEAST_PAIRS]:
+            warnings.warn(
+                f"sizes of factors from few pairs: {', '.join(few)}; expected at least {LEAST_PAIRS} of each, as "
+                "scores are uncertain otherwise",
+                stacklevel=3,
+            )
+        if constant := self._constant_channels():
+            warnings.warn(
+                f"{len(constant)} of {self._sums.shape[1]} channels of the codes are constant: "
+                f"{', '.join(map(str, constant))}; sizes count them although no factor can be in them",
+                stacklevel=3,
+            )
+
+    def _constant_channels(self) -> list[int]:
+        lowest, highest = self._limits
+        constant = highest - lowest <= EQUAL * torch.maximum(lowest.abs(), highest.abs())
+        return constant.nonzero()[:, 0].tolist()
 
     def _check(self, factor: Tensor, a: Tensor, b: Tensor) -> None:
         """Refuse input that would give a wrong estimate."""
@@ -133,6 +210,11 @@ class DimensionEstimator:
             raise InvalidInput(f"codes have {a.shape[1]} channels; expected {self._sums.shape[1]} as before")
         if not (a.isfinite().all() and b.isfinite().all()):
             raise InvalidInput("codes hold NaN or infinite values; expected finite ones")
+
+
+def _shares(scores: Tensor) -> Tensor:
+    """Softmax over the factors' scores (…, K − 1) and the residual's, which is 1: (…, K)."""
+    return torch.cat([scores, torch.ones_like(scores[..., :1])], dim=-1).softmax(-1)
 
 
 def _flatten(codes: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class FactorSizes(Evaluation[HasEncoder]):
     """Sizes of the factors in the codes of a model with `encode`, from the pairs of the validation split.
 
     Writes `factors.json`, which `Transformer/factor_config` takes, and the bar plot `factors.png`. The numbers
-    are `size_<factor>` and `score_<factor>`, see `estimate_dimensions`.
+    are `size_<factor>` and `score_<factor>`, see `estimate_dimensions`, and `<name>_ci`, half their 95 % confidence
+    interval over pairs, see `DimensionEstimator.half_widths`. Warns of few pairs and of constant channels.
 
     Args:
         factors: their names in the order of their indices, without the residual, which is added as the last.
@@ -41,8 +42,11 @@ class FactorSizes(Evaluation[HasEncoder]):
     needs = HasEncoder
     needs_model = CanEncode
     legend: ClassVar[Mapping[str, str]] = {
-        "size_*": "Number of dimensions of the code that belong to the factor.",
-        "score_*": "Similarity of the codes of pairs that share the factor. 1: the codes are equal; 0: independent.",
+        "size_*": "Number of dimensions of the code that belong to the factor. A concept that the code ignores gets "
+        "some, too: N / (1 + e (K − 1)) of N with K factors, the residual among them. The interval is over pairs, "
+        "before rounding.",
+        "score_*": "Similarity of the codes of pairs that share the factor. 1: the codes are equal; 0: independent. "
+        "That of the residual is 1 by definition.",
     }
 
     def __init__(self, factors: Sequence[str], seed: int = 0) -> None:
@@ -65,9 +69,16 @@ class FactorSizes(Evaluation[HasEncoder]):
         facts = {"factors": self.names, "sizes": sizes, "scores": scores, "n_pairs": estimator.n_pairs}
         (folder / "factors.json").write_text(json.dumps(facts, indent=1))
         _plot(self.names, sizes, scores).savefig(folder / "factors.png", dpi=110)
+        named = {"size": [float(size) for size in sizes], "score": scores}
+        if half_widths := estimator.half_widths():
+            named |= {"size_ci": half_widths[0], "score_ci": half_widths[1]}
+        return self._numbers(named)
+
+    def _numbers(self, named: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """Numbers `<kind>_<factor>`, or `<kind>_<factor>_ci` for `<kind>_ci`."""
         return {
-            f"{kind}_{name}": float(value)
-            for kind, values in (("size", sizes), ("score", scores))
+            f"{kind.removesuffix('_ci')}_{name}{'_ci' if kind.endswith('_ci') else ''}": value
+            for kind, values in named.items()
             for name, value in zip(self.names, values, strict=True)
         }
 

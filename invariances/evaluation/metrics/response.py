@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, Evaluation, HasFactors, HasFirstStage, first_examples
+from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.replace_factor import replace_factor
 from invariances.models import Frozen, Greybox
@@ -26,6 +27,8 @@ class Response(Evaluation[HasFirstStage]):
     - `response_<factor>_sigma`: standard deviation of the index of the predicted class, mean over the images (CVPR
       2020, section 4, reports 2.74 for the digit, 0.19 for the colour and 0 for the residual).
     - `response_<factor>_changed`: share of the samples whose class differs from that of the unchanged image.
+    - `<name>_ci`: half the 95 % confidence interval of the mean over images, by Student's t; none for one image. Four
+      images, as in the paper, give wide ones.
 
     Writes `response.png`, the histograms of the predicted classes.
 
@@ -49,7 +52,7 @@ class Response(Evaluation[HasFirstStage]):
         ...     to_code = staticmethod(lambda factors: torch.cat(factors, dim=1))
         >>> with TemporaryDirectory() as folder:  # the logits are the code: both factors can change the class
         ...     numbers = Response(nn.Flatten(), n_draws=9)(Task(), [{"image": torch.zeros(2, 3, 1, 1)}], Path(folder))
-        >>> list(numbers)
+        >>> [name for name in numbers if not name.endswith("_ci")]
         ['response_first_sigma', 'response_rest_sigma', 'response_first_changed', 'response_rest_changed']
     """
 
@@ -87,14 +90,13 @@ class Response(Evaluation[HasFirstStage]):
         varied = self._varied(iterator, logits, code)  # (B, K, n_draws)
         figure = _histograms(images, varied, iterator.factor_names, n_classes=original.shape[1])
         figure.savefig(folder / "response.png", dpi=110)
-        sigma = varied.float().std(dim=2, correction=0).mean(dim=0).tolist()
-        changed = (varied != unchanged.view(-1, 1, 1)).float().mean(dim=(0, 2)).tolist()
-        numbers = {"sigma": sigma, "changed": changed}
-        return {
-            f"response_{name}_{kind}": value
-            for kind, values in numbers.items()
-            for name, value in zip(iterator.factor_names, values, strict=True)
-        }
+        sigma = varied.double().std(dim=2, correction=0)  # (B, K)
+        changed = (varied != unchanged.view(-1, 1, 1)).double().mean(dim=2)
+        numbers: dict[str, float] = {}
+        for kind, each in (("sigma", sigma), ("changed", changed)):
+            for name, values in zip(iterator.factor_names, each.T, strict=True):
+                numbers |= _mean_over_images(f"response_{name}_{kind}", values)
+        return numbers
 
     def _logits(self, iterator: HasFirstStage) -> Callable[[Tensor], Tensor]:
         """The map from codes to logits."""
@@ -124,6 +126,12 @@ class Response(Evaluation[HasFirstStage]):
                 samples = torch.randn(shape, generator=generator, device=e.device)
                 classes.append(predicted_class(logits(iterator.to_code(replace_factor(factors, k, samples)))))
         return torch.stack(classes).unflatten(0, (len(code), -1))
+
+
+def _mean_over_images(name: str, values: Tensor) -> dict[str, float]:
+    """The mean (B,) -> 1, and half its interval."""
+    estimate = Estimate.mean(values)
+    return {name: estimate.value} | ({f"{name}_ci": estimate.half_width} if len(values) > 1 else {})
 
 
 def _histograms(images: Tensor, varied: Tensor, names: tuple[str, ...], n_classes: int) -> Figure:

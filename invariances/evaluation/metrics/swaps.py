@@ -1,6 +1,7 @@
 """Swap one factor between two images, and measure what changes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, HasFactors
+from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
 from invariances.evaluation.random_indices import derangement, random_examples
@@ -16,6 +18,8 @@ from invariances.evaluation.replace_factor import replace_factor
 from invariances.models import Frozen
 from invariances.utils.arguments import require_at_least
 from invariances.utils.images import grid
+
+LEAST_DEVIATION = 1e-6  # of a channel's mean over the image that is not constant; images lie in [-1, 1]
 
 
 class Swaps(Drawing[HasFactors]):
@@ -52,8 +56,13 @@ class Swaps(Drawing[HasFactors]):
 
     needs = HasFactors
     legend: ClassVar[Mapping[str, str]] = {
+        "swap_none_class_*": "Share of the reconstructed images, with no factor swapped, with the class of the "
+        "original (kept) or of the donor, whose class is another.",
+        "swap_none_colour_*": "Correlation of the mean colour of the reconstructed images, with no factor swapped, "
+        "with that of the original (kept) or of the donor.",
         "swap_*_class_donor": "Share of the swapped images with the class of the donor, whose class is another.",
-        "swap_*_class_kept": "Share of the swapped images with the class of the original.",
+        "swap_*_class_kept": "Share of the swapped images with the class of the original, where the donor has "
+        "another.",
         "swap_*_colour_donor": "Correlation of the mean colour with that of the donor. 1: it is the donor's.",
         "swap_*_colour_kept": "Correlation of the mean colour with that of the original. 1: it is kept.",
     }
@@ -110,8 +119,9 @@ def swap_scores(
     - `swap_<factor>_class_donor`, `swap_<factor>_class_kept`: share of the swapped images whose predicted class is
       the donor's, or the original's, over the pairs whose classes differ; NaN without such pairs.
     - `swap_<factor>_colour_donor`, `swap_<factor>_colour_kept`: correlation of their mean colour with that of
-      the donors, or of the originals; mean over the three channels. Left out for grey images.
+      the donors, or of the originals; mean over the channels that vary in both. Left out for grey images.
     - `swap_none_…`: the same with no factor swapped, which shows the effect of the autoencoder alone.
+    - `<name>_ci`: half the 95 % confidence interval over the images, each of which is in two pairs.
 
     Args:
         iterator: has `code`, `to_factors`, `to_code`, `decode` and `factor_names`.
@@ -137,17 +147,25 @@ def swap_scores(
     require_at_least(batch_size=(batch_size, 1))
     if len(images) < 2:
         raise InvalidInput(f"got {len(images)} image(s); expected at least 2")
-    donor_images = images[derangement(len(images), seed).to(images.device)]
+    donors = derangement(len(images), seed)
+    donor_images = images[donors.to(images.device)]
     pairs = zip(images.split(batch_size), donor_images.split(batch_size), strict=True)
     batches = [_measure(_swapped(iterator, image, donor), classifier) for image, donor in pairs]
     measured = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    scores = {}
+    scores: dict[str, float] = {}
     for kind, agreement in AGREEMENTS.items():
         for name in ("none", *iterator.factor_names) if (kind, "image") in measured else ():
             swapped, original, donor = (measured[kind, each] for each in (name, "image", "donor"))
-            scores[f"swap_{name}_{kind}_donor"] = agreement(swapped, donor, original)
-            scores[f"swap_{name}_{kind}_kept"] = agreement(swapped, original, donor)
+            scores |= _entries(f"swap_{name}_{kind}_donor", agreement(swapped, donor, original, donors))
+            scores |= _entries(f"swap_{name}_{kind}_kept", agreement(swapped, original, donor, donors))
     return scores
+
+
+def _entries(name: str, estimate: Estimate | None) -> dict[str, float]:
+    """The number and its interval, which a number that is NaN has not; nothing for a measure that is not defined."""
+    if estimate is None:
+        return {}
+    return {name: estimate.value} | ({f"{name}_ci": estimate.half_width} if estimate.value == estimate.value else {})
 
 
 def _swapped(iterator: HasFactors, image: Tensor, donor: Tensor) -> dict[str, Tensor]:
@@ -171,15 +189,28 @@ def _measure(pictures: dict[str, Tensor], classifier: nn.Module | None) -> dict[
     return measured
 
 
-def _accuracy(found: Tensor, expected: Tensor, other: Tensor) -> float:
+def _accuracy(found: Tensor, expected: Tensor, other: Tensor, donors: Tensor) -> Estimate:
     """Share of the classes that are the expected ones, where the other one differs."""
-    return (found == expected)[expected != other].float().mean().item()
+    values = torch.where(expected != other, (found == expected).double(), torch.nan)
+    estimate = Estimate.proportion(values, donors)
+    n_each = len(values) / max(1, int((expected != other).sum()))  # weight of a pair whose classes differ
+    return replace(estimate, imagined=tuple(n_each * influence for influence in estimate.imagined))
 
 
-def _correlation(found: Tensor, expected: Tensor, other: Tensor) -> float:
-    """Mean over the channels of the correlation over the images."""
-    x, y = (values - values.mean(dim=0) for values in (found, expected))
-    return ((x * y).sum(dim=0) / (x.norm(dim=0) * y.norm(dim=0))).mean().item()
+def _correlation(found: Tensor, expected: Tensor, other: Tensor, donors: Tensor) -> Estimate | None:
+    """Mean over the channels of the correlation r over the images; None where no channel varies in both sets.
+
+    With x and y standardised, an image has the influence `xy − r (x² + y²) / 2`.
+    """
+    found, expected = found.double().cpu(), expected.double().cpu()
+    deviations = [values.std(dim=0, correction=0) for values in (found, expected)]
+    varies = torch.stack(deviations).amin(dim=0) > LEAST_DEVIATION
+    if not varies.any():
+        return None
+    x, y = ((v - v.mean(dim=0))[:, varies] / d[varies] for v, d in zip((found, expected), deviations, strict=True))
+    r = (x * y).mean(dim=0)
+    influence = (x * y - r * (x.square() + y.square()) / 2).mean(dim=1)
+    return Estimate(r.mean().item(), influence, donors)
 
 
 AGREEMENTS = {"class": _accuracy, "colour": _correlation}

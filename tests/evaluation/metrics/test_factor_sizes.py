@@ -1,4 +1,5 @@
 import json
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,9 @@ from invariances.evaluation import FactorSizes, estimate_dimensions
 from tests.iterators.worlds import Pixels, Representation
 
 
-def pairs(n=400, n_channels=10):
+def pairs(n=400, n_channels=10, seed=0):
     """Codes whose pairs agree in the first three channels (factor 0) or the next four (factor 1)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     factor = torch.arange(n) % 2
     a, b = (torch.randn(n, n_channels, 1, 1, generator=generator) for _ in range(2))
     b[factor == 0, :3], b[factor == 1, 3:7] = a[factor == 0, :3], a[factor == 1, 3:7]
@@ -42,6 +43,34 @@ def test_sizes_are_those_of_the_codes(model, tmp_path):
     facts = json.loads((tmp_path / "factors.json").read_text())
     assert facts["factors"] == list(names) and facts["sizes"] == sizes and facts["n_pairs"] == 400
     assert (tmp_path / "factors.png").exists()
+
+
+@pytest.mark.filterwarnings("ignore:sizes of factors from few pairs")
+def test_the_intervals_cover(tmp_path):
+    """300 sets of 60 pairs whose scores are .3 and .4 in expectation."""
+    found = []
+    for seed in range(300):
+        found.append(measure(Pixels(), pairs(120, seed=seed), tmp_path))
+    for name in ("score_digit", "score_colour"):
+        values, widths = (torch.tensor([numbers[each] for numbers in found]) for each in (name, f"{name}_ci"))
+        assert 0.92 <= ((values - values.mean()).abs() <= widths).float().mean() <= 0.985
+    assert found[0]["score_residual_ci"] == 0
+    assert all(found[0][f"size_{name}_ci"] > 0 for name in ("digit", "colour", "residual"))
+
+
+def test_few_pairs_and_constant_channels_are_told(tmp_path):
+    batch = pairs(4)
+    with pytest.warns(UserWarning, match="few pairs: 2 of factor 0, 2 of factor 1; expected at least 100"):
+        assert not any(name.endswith("_ci") for name in measure(Pixels(), batch, tmp_path))
+    batch = pairs()
+    for k in (1, 8):
+        batch["example1"][:, k] = batch["example2"][:, k] = 0.7
+    with pytest.warns(UserWarning, match="2 of 10 channels of the codes are constant: 1, 8;") as caught:
+        measure(Pixels(), batch, tmp_path)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(Pixels(), pairs(), tmp_path)
 
 
 def test_codes_of_a_distribution_are_drawn_and_the_same_each_time(tmp_path):

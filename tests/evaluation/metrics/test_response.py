@@ -1,5 +1,8 @@
+from unittest.mock import patch
+
 import pytest
 import torch
+from torch import nn
 
 from invariances.evaluation import Response
 from invariances.flows import FactorTransformer
@@ -16,8 +19,35 @@ def test_the_predicted_class_follows_the_factor_that_it_depends_on(tmp_path):
         "response_residual_sigma": 0,
         "response_residual_changed": 0,
     }
-    assert numbers == pytest.approx(expected, abs=0.02)
+    assert {name: numbers[name] for name in expected} == pytest.approx(expected, abs=0.02)
+    assert numbers.keys() - expected == {f"{name}_ci" for name in expected}
     assert (tmp_path / "response.png").exists()
+
+
+class Threshold(nn.Module):
+    """Class 1 where the sum of the channels is positive."""
+
+    def forward(self, x):
+        total = x.sum(dim=(1, 2, 3))
+        return torch.stack([-total, total], dim=1)
+
+
+def test_the_intervals_over_images_cover(tmp_path):
+    """Images differ in how the residual changes the class; 100 sets of 20 images."""
+    found = []
+    for seed in range(100):
+        batch = torch.randn(20, 3, 1, 1, generator=torch.Generator().manual_seed(seed)) / 2
+        measure = Response(Threshold(), n_images=20, n_draws=50, seed=seed)
+        with patch("invariances.evaluation.metrics.response._histograms"):
+            found.append(measure(iterator(), [{"image": batch}], tmp_path))
+    for name in ("response_first_changed", "response_residual_changed", "response_first_sigma"):
+        values, widths = (torch.tensor([numbers[each] for numbers in found]) for each in (name, f"{name}_ci"))
+        assert 0.89 <= ((values - values.mean()).abs() <= widths).float().mean() <= 0.99, name
+
+
+def test_one_image_has_no_interval(tmp_path):
+    numbers = Response(Sign(), n_images=1, n_draws=20)(iterator(), loader(), tmp_path)
+    assert not any(name.endswith("_ci") for name in numbers)
 
 
 def test_a_first_stage_may_be_the_classifier_itself(tmp_path):
@@ -29,7 +59,8 @@ def test_a_first_stage_may_be_the_classifier_itself(tmp_path):
     diin.eval()
     with torch.inference_mode():  # as Lightning evaluates
         numbers = Response(n_images=2, n_draws=50)(diin, [{"image": images}], tmp_path)
-    assert set(numbers) == {f"response_{k}_{what}" for k in ("0", "residual") for what in ("sigma", "changed")}
+    names = {f"response_{k}_{what}" for k in ("0", "residual") for what in ("sigma", "changed")}
+    assert set(numbers) == names | {f"{name}_ci" for name in names}
 
     # by hand: factor 0 of the first image resampled, everything else kept
     factors = diin.to_factors(diin.code(images[:1]))

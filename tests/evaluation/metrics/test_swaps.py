@@ -31,13 +31,16 @@ def test_a_swap_brings_what_the_factor_holds_and_nothing_else():
         "swap_residual_colour_kept": 1 / 3,
     }
     assert {name: scores[name] for name in rough} == pytest.approx(rough, abs=0.05)
-    assert len(scores) == len(exact) + len(rough)
+    measured = [name for name in scores if not name.endswith("_ci")]
+    assert len(measured) == len(exact) + len(rough)
+    assert scores.keys() - measured == {f"{name}_ci" for name in measured}
 
 
 def test_only_pairs_of_different_classes_count():
     same = images().abs()  # all of class 1
     scores = swap_scores(iterator(), same, Sign())
     assert scores["swap_first_class_donor"] != scores["swap_first_class_donor"]  # NaN: there is no such pair
+    assert "swap_first_class_donor_ci" not in scores
 
 
 def test_batches_make_no_difference():
@@ -47,7 +50,42 @@ def test_batches_make_no_difference():
 
 def test_without_a_classifier_or_a_colour():
     scores = swap_scores(iterator(), images(50))
-    assert len(scores) == 6 and all("colour" in name for name in scores)
+    assert len(scores) == 12 and all("colour" in name for name in scores)
+
+
+def test_a_channel_that_does_not_vary_is_left_out():
+    pale = images(500)
+    pale[:, 1] = 0.3
+    scores = swap_scores(iterator(), pale)
+    # the factor `first` is the red channel; of the two that vary, one is the donor's
+    assert scores["swap_first_colour_donor"] == pytest.approx(0.5, abs=0.1)
+    assert scores["swap_none_colour_kept"] == pytest.approx(1, abs=1e-6)
+    assert swap_scores(iterator(), torch.full((20, 3, 1, 1), 0.3)) == {}
+
+
+class Noisy(nn.Module):
+    """A classifier that is wrong in one case of ten, at random, of what `Sign` says."""
+
+    def forward(self, x):
+        wrong = torch.rand(len(x)) < 0.1
+        return torch.where(wrong[:, None], -1, 1) * Sign()(x)
+
+
+def test_the_intervals_cover():
+    """Shares of pairs that share images, and correlations, over 200 sets of 100 images."""
+    torch.manual_seed(0)
+    found = []
+    for seed in range(200):
+        x = torch.randn(100, 3, 1, 1, generator=torch.Generator().manual_seed(seed)) / 2
+        found.append(swap_scores(iterator(), x, Noisy(), batch_size=100))
+    for name in ("swap_first_class_donor", "swap_first_colour_donor", "swap_residual_colour_kept"):
+        values, widths = (torch.tensor([scores[each] for scores in found]) for each in (name, f"{name}_ci"))
+        covered = ((values - values.mean()).abs() <= widths).float().mean().item()
+        assert 0.92 <= covered <= 0.99, name
+
+
+def test_a_share_of_one_has_an_interval():
+    assert swap_scores(iterator(), images(50), Sign())["swap_first_class_donor_ci"] > 0.05
 
 
 def test_a_network_that_is_no_classifier():

@@ -91,8 +91,8 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         "difference, at any number of images; it may be below 0 by chance.",
         "precision_*": "Share of the samples that lie among the real images in the features of a network. Two sets of "
         "real images score below 1.",
-        "recall_*": "Share of the real images that lie among the samples in the features of a network. Two sets of real "
-        "images score below 1.",
+        "recall_*": "Share of the real images that lie among the samples in the features of a network. Two sets of "
+        "real images score below 1.",
         "n_real_*": "Number of real images that the samples are compared with as a set. For a conditional model, those "
         "of the half of the split that no sample is conditioned on.",
         "n_samples_*": "Number of samples that are compared with the real images as a set.",

@@ -20,7 +20,7 @@ def random_state(shapes):
 
 
 def clip_state(width=128, n_layers=2, patch=8, side=4, n_features=32):
-    """Weights in CLIP's format, of a small network: the vision transformer, and what build_model wants of the text's."""
+    """Weights in CLIP's format, of a small network: the vision transformer, and what build_model needs besides."""
     shapes = {
         "text_projection": (16, n_features),
         "visual.class_embedding": (width,),
@@ -124,7 +124,7 @@ class TestCLIP:
         torch.jit.script(Archive(clip_state())).save(folder / "ViT.pt")
         checksum = embeddings._sha256(folder / "ViT.pt")
         monkeypatch.setattr(embeddings, "CLIP_URL", f"{address}/ViT.pt")
-        with pytest.raises(WeightsMissing, match="in place of .* and was deleted"):
+        with pytest.raises(WeightsMissing, match=r"in place of .* and was deleted"):
             clip()
         monkeypatch.setattr(embeddings, "CLIP_SHA256", checksum)
         assert clip()(pictures(1)).shape == (1, 32)

@@ -240,7 +240,8 @@ class TestFID:
         assert {found["n_real_Code"] for found in exact.values()} == {1000}
 
     def test_a_collapsed_conditional_model_scores_worse_than_two_sets_of_images(self, tmp_path):
-        exact, half, fifth = (score_codes(Exact(16, spread), codes(2000), tmp_path)["fid_Code"] for spread in (1, 0.5, 0.2))
+        found = [score_codes(Exact(16, spread), codes(2000), tmp_path) for spread in (1, 0.5, 0.2)]
+        exact, half, fifth = (scores["fid_Code"] for scores in found)
         # each of 48 dimensions lacks (1 − spread)² of its variance, .2²
         assert half - exact == pytest.approx(48 * 0.2**2 * 0.5**2, rel=0.15)
         assert fifth - exact == pytest.approx(48 * 0.2**2 * 0.8**2, rel=0.15)
@@ -315,7 +316,7 @@ class TestFID:
         studied = type(name, (nn.Module,), {})()
         model = Copier(noise=0.05)
         model.greybox = Frozen(nn.Sequential(studied, nn.Identity()))
-        with pytest.raises(ValueError, match=f"network under study is an Inception .{name}.*use dinov2, clip or random"):
+        with pytest.raises(ValueError, match=f"under study is an Inception .{name}.*use dinov2, clip or random"):
             FID()(model, loader(20), tmp_path)
         assert "fid_Colours" in FID(Colours())(model, loader(20), tmp_path)
         model.greybox = Frozen(nn.Sequential(nn.Identity()))
