@@ -59,10 +59,10 @@ def c2st(
 
 def _components(values: Tensor, n: int, seed: int) -> NDArray[np.float64]:
     """Standardised values, or their first `n` principal components if they have more dimensions: (B, ≤ n)."""
-    rows = values.flatten(1).double().cpu().numpy()
+    rows = values.flatten(1).float().cpu().numpy()
     if rows.shape[1] > n:
         rows = PCA(min(n, len(rows)), random_state=seed).fit_transform(rows)
-    return StandardScaler().fit_transform(rows)
+    return StandardScaler().fit_transform(rows.astype(np.float64))
 
 
 def _features(rows: NDArray[np.float64], condition: NDArray[np.float64]) -> NDArray[np.float64]:
