@@ -159,6 +159,8 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise UserError("nothing to do: use -b CONFIG -t to train, or -p RUN to evaluate; see edflow --help")
     if options.project is None and not options.train and options.checkpoint is None:
         raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
+    if options.retrain and options.project is None and options.checkpoint is None:
+        raise UserError("-r takes the weights of a checkpoint; add -p RUN or -c CKPT")
     if options.retrain and not options.train:
         raise UserError("-r is for training; add -t")
     return options

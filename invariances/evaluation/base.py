@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import UnionType
-from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Protocol, SupportsFloat, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -246,14 +246,15 @@ def evaluate(
     for name in (progress := tqdm(evaluations, unit="evaluation", leave=False, disable=None)):
         progress.set_description(name)
         try:
-            found = evaluations[name](iterator, loader, folder)
+            found = numbers(evaluations[name](iterator, loader, folder))
+            explained = texts(getattr(evaluations[name], "legend", {}), found)
         except Exception as error:  # whatever fails in a metric, the training goes on
             results.missing[name] = f"{type(error).__name__}: {error}"
             log.warning("evaluation %s is missing at step %d: %s", name, int(iterator.step), results.missing[name])
             log.debug("evaluation %s", name, exc_info=error)
         else:
             results.metrics.update(found)
-            legend |= texts(getattr(evaluations[name], "legend", {}), found)
+            legend |= explained
     report = {
         "time": datetime.now(timezone.utc).isoformat(),
         "step": int(iterator.step),
@@ -265,6 +266,22 @@ def evaluate(
     with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
     return results
+
+
+def numbers(found: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    """What an evaluation has returned, as plain numbers.
+
+    Raises:
+        TypeError, ValueError: it is no mapping from names to numbers.
+
+    >>> numbers({"a": torch.tensor(1.5), "b": 2})
+    {'a': 1.5, 'b': 2.0}
+    """
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"expected a mapping from names to numbers, got {found!r}")
+    if wrong := [name for name, value in found.items() if isinstance(value, str) or value is None]:
+        raise TypeError(f"{wrong[0]} is {found[wrong[0]]!r}; expected a number")
+    return {name: float(value) for name, value in found.items()}
 
 
 def texts(legend: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

@@ -196,8 +196,6 @@ class KeepBest(pl.Callback):
         self.best, self.n_worse = math.inf, 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.state.fn != "fit":
-            return
         value = trainer.strategy.broadcast(self._lower_is_better())
         self.n_worse = 0 if value < self.best else self.n_worse + 1
         if value < self.best:

@@ -80,6 +80,16 @@ class Broken:
         raise ZeroDivisionError("no pixels")
 
 
+class Odd:
+    """An evaluation that returns something else than floats."""
+
+    def __init__(self, what: str) -> None:
+        self.found = {"tensor": {"odd": torch.tensor(2.0)}, "none": None, "text": {"odd": "a"}, "key": {3: 1.0}}[what]
+
+    def __call__(self, iterator, loader, folder):
+        return self.found
+
+
 class Count:
     """An evaluation that counts examples."""
 
@@ -177,6 +187,23 @@ def test_an_evaluation_that_does_not_fit_the_task_is_refused_before_any_work(cap
     reason = "needs a task with views; Fit has none; remove it, or use another iterator"
     assert line == f"edflow: error: evaluation/grid: {reason}"
     assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(("what", "value"), [("tensor", 2.0), ("none", None), ("text", None), ("key", None)])
+def test_what_is_no_number_is_missing(what, value):
+    odd = {"evaluation/odd/class": f"{HERE}.Odd", "evaluation/odd/what": what}
+    assert edflow.main(edit(**odd)) == 0
+    (path,) = Run.open("logs/latest").path.glob("train/eval/*/metrics.json")
+    facts = json.loads(path.read_text())
+    assert facts["metrics"].get("odd") == value
+    assert list(facts["missing"]) == ([] if value else ["odd"])
+
+
+def test_the_last_evaluation_counts_for_the_best_checkpoint(capsys):
+    assert edflow.main(edit(keep_best="validation/loss")) == 0
+    assert (Run.open("logs/latest").checkpoints / "best.ckpt").exists()
+    assert edflow.main(edit(keep_best="validation/los")) == 2
+    assert "keep_best: validation/los was not measured" in capsys.readouterr().err
 
 
 class TestAbandon:
