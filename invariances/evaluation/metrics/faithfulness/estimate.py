@@ -56,3 +56,9 @@ class Estimate:
 
     def __rsub__(self, constant: float | int) -> Estimate:
         return Estimate(constant - self.value, -self.influence)
+
+    def sqrt(self) -> Estimate:
+        """The square root; NaN of a negative estimate."""
+        root = self.value**0.5 if self.value >= 0 else float("nan")
+        influence = self.influence / (2 * root) if root else self.influence * float("nan")
+        return Estimate(root, influence)
