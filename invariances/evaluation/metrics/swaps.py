@@ -1,5 +1,6 @@
 """Swap one factor between two images, and measure what changes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -162,10 +163,11 @@ def swap_scores(
 
 
 def _entries(name: str, estimate: Estimate | None) -> dict[str, float]:
-    """The number and its interval, which a number that is NaN has not; nothing for a measure that is not defined."""
+    """The number and its interval, where it has one; nothing for a measure that is not defined."""
     if estimate is None:
         return {}
-    return {name: estimate.value} | ({f"{name}_ci": estimate.half_width} if estimate.value == estimate.value else {})
+    half_width = estimate.half_width
+    return {name: estimate.value} | ({f"{name}_ci": half_width} if math.isfinite(half_width) else {})
 
 
 def _swapped(iterator: HasFactors, image: Tensor, donor: Tensor) -> dict[str, Tensor]:

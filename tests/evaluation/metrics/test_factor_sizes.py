@@ -1,6 +1,7 @@
 import json
 import warnings
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -50,7 +51,8 @@ def test_the_intervals_cover(tmp_path):
     """300 sets of 60 pairs whose scores are .3 and .4 in expectation."""
     found = []
     for seed in range(300):
-        found.append(measure(Pixels(), pairs(120, seed=seed), tmp_path))
+        with patch("invariances.evaluation.metrics.factor_sizes._plot"):
+            found.append(measure(Pixels(), pairs(120, seed=seed), tmp_path))
     for name in ("score_digit", "score_colour"):
         values, widths = (torch.tensor([numbers[each] for numbers in found]) for each in (name, f"{name}_ci"))
         assert 0.92 <= ((values - values.mean()).abs() <= widths).float().mean() <= 0.985
