@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MIN_CHROMA = 0.02  # of an image with a defined hue
+
 
 def hue(images: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """Hue and chroma of the mean colour of each image.
@@ -27,11 +29,18 @@ def hue(images: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, " 
     return torch.atan2(beta, alpha), torch.hypot(alpha, beta)
 
 
+def defined_hue(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:
+    """Hue of the mean colour in radians; NaN of images with a chroma of at most `MIN_CHROMA`, which have none.
+
+    >>> defined_hue(torch.zeros(1, 3, 1, 1))
+    tensor([nan])
+    """
+    angle, chroma = hue(images)
+    return torch.where(chroma > MIN_CHROMA, angle, torch.nan)
+
+
 def hue_distance(first: Float[Tensor, " n"], second: Float[Tensor, " m"]) -> float:
     """Wasserstein-1 distance of two sets of angles on the circle: the mean rotation that maps one set to the other.
-
-    With F, G the sets' distribution functions from any point on, it is ∫|F − G − α| dθ for the α that minimises it, the
-    median of F − G (Rabin, Delon, Gousseau 2011, "Transportation distances on the circle").
 
     Args:
         first, second: angles in radians, in (−π, π]; none of the sets empty.
@@ -43,10 +52,31 @@ def hue_distance(first: Float[Tensor, " n"], second: Float[Tensor, " m"]) -> flo
         >>> round(hue_distance(torch.tensor([3.1]), torch.tensor([-3.1])), 3)
         0.083
     """
-    angles, order = torch.cat([first, second]).double().sort()
-    steps = torch.tensor([1 / len(first)] * len(first) + [-1 / len(second)] * len(second), dtype=torch.float64)
-    difference = steps.to(order.device)[order].cumsum(0)  # F − G after each angle
+    masses = torch.tensor([1 / len(first)] * len(first) + [-1 / len(second)] * len(second), dtype=torch.float64)
+    return circular_distance(torch.cat([first, second]), masses.to(first.device)).item()
+
+
+def circular_distance(
+    angles: Float[Tensor, " n"], masses: Float[Tensor, "*batch n"]
+) -> Float[Tensor, "*batch"]:
+    """Wasserstein-1 distance on the circle of the positive from the negative masses at given angles.
+
+    With H the distribution function of the masses from any point on, it is ∫|H − α| dθ for the α that minimises it,
+    the median of H (Rabin, Delon, Gousseau 2011, "Transportation distances on the circle").
+
+    Args:
+        angles: in radians, in (−π, π].
+        masses: at the angles, with sum 0; several rows have the distances of several pairs of distributions.
+
+    Example: half of the mass goes from 0 to 1
+
+        >>> circular_distance(torch.tensor([0.0, 1.0]), torch.tensor([0.5, -0.5]))
+        tensor(0.5000, dtype=torch.float64)
+    """
+    angles, order = angles.double().sort()
     gaps = torch.cat([angles[1:], angles[:1] + 2 * torch.pi]) - angles
-    by_size, order = difference.sort()
-    median = by_size[(gaps[order].cumsum(0) >= torch.pi).nonzero()[0, 0]]
-    return (gaps * (difference - median).abs()).sum().item()
+    difference = masses.double()[..., order].cumsum(dim=-1)  # H after each angle
+    by_size, order = difference.sort(dim=-1)
+    below = (gaps[order].cumsum(dim=-1) < torch.pi).sum(dim=-1, keepdim=True)
+    median = by_size.gather(-1, below.clamp(max=len(angles) - 1))
+    return (gaps * (difference - median).abs()).sum(dim=-1)

@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Distribution
-from invariances.evaluation.metrics.hue import hue
+from invariances.evaluation.metrics.hue import defined_hue
+from invariances.evaluation.random_indices import derangement
+
+ROUNDING = 1e-6  # of a cosine in float32
 
 
 @runtime_checkable
@@ -141,11 +144,11 @@ class GeneratedImages:
 
     @property
     def hues(self) -> Tensor:
-        """Hues of the images, (B, k); (B, 0) for grey ones."""
+        """Hues of the images, (B, k), NaN of those without one; (B, 0) for images without colours."""
         n_images, k, n_channels = self.images.shape[:3]
         if n_channels != 3:
             return self.images.new_empty(n_images, 0)
-        return hue(self.images.flatten(0, 1))[0].unflatten(0, (n_images, k))
+        return defined_hue(self.images.flatten(0, 1)).unflatten(0, (n_images, k))
 
 
 def require_finite(images: str, **parts: Tensor) -> None:
@@ -167,13 +170,21 @@ def require_finite(images: str, **parts: Tensor) -> None:
             raise InvalidInput(f"{images}: {broken} of {len(values)} have {name} that are not finite")
 
 
-def neighbours(real: EncodedImages) -> dict[str, Tensor]:
-    """For each image the index of another one of the set, (n,): `random`, and `nearest` by the cosine of their z."""
-    n = len(real.images)
-    shift = int(torch.randint(1, n, (), generator=torch.Generator().manual_seed(0)))
-    unit = functional.normalize(real.z.flatten(1), dim=1)
-    similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    return {"random": torch.arange(n, device=unit.device).roll(shift), "nearest": similarity.argmax(dim=1)}
+def neighbours(real: EncodedImages, seed: int = 0) -> dict[str, Tensor]:
+    """For each image the index of another one of the set, (n,): `random`, and `nearest` by the cosine of their z.
+
+    Of equally near ones the nearest is chosen at random; zero vectors are nearest to each other.
+
+    >>> z = torch.tensor([1.0, 1.0, -1.0, -1.0]).reshape(4, 1, 1, 1)
+    >>> neighbours(EncodedImages(z, z, z, z))["nearest"]
+    tensor([1, 0, 3, 2])
+    """
+    n, z = len(real.images), real.z.flatten(1)
+    zero = (z == 0).all(dim=1)
+    similarity = functional.normalize(z, dim=1) @ functional.normalize(z, dim=1).T + (zero[:, None] & zero)
+    order = torch.rand(n, n, generator=torch.Generator().manual_seed(seed)).to(similarity)
+    similarity = (similarity + ROUNDING * order).fill_diagonal_(-torch.inf)
+    return {"random": derangement(n, seed).to(z.device), "nearest": similarity.argmax(dim=1)}
 
 
 def references(
@@ -181,7 +192,7 @@ def references(
 ) -> dict[str, GeneratedImages]:
     """The images that the samples of some images are compared with.
 
-    - `autoencoder`: the reconstruction D(E(x)), the upper limit for samples.
+    - `autoencoder`: the reconstruction D(E(x)) from one random code.
     - `mlp`: D(MLP(z)), with a baseline.
     - `mean`: D(mean code), the same for all images.
     - `random`, `nearest`: other images of the set.

@@ -9,6 +9,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 NORMAL_95 = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
+LEAST = 0.5  # of the variance of independent pairs
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class Estimate:
     Attributes:
         value: the estimate; NaN if no image has a value.
         influence: (n,), influence function of each image; the mean is 0.
-        other: for a function of pairs, the index of the other image of each pair, (n,), one cycle through all images
-            (see `derangement`).
+        other: for a function of pairs, the index of the other image of each pair, (n,).
         n_missing: number of images without a value, whose influence is 0.
         imagined: influence of imagined images, which are added for the width of the interval of a proportion.
 
@@ -76,8 +76,8 @@ class Estimate:
     def half_width(self) -> float:
         """Half the width of the 95 % confidence interval, by Student's t, for images drawn independently.
 
-        In a cycle of pairs, neighbours share an image: the variance of their mean has twice the covariance of
-        neighbours in addition; where that is negative, its estimate may take off at most three quarters.
+        Pairs that share an image depend on each other, see `_covariance`; where their covariance is negative, its
+        estimate takes off half of the variance at most.
         """
         influence = torch.cat([self.influence, self.influence.new_tensor(self.imagined)])
         n, n_known = len(influence), len(influence) - self.n_missing
@@ -85,8 +85,7 @@ class Estimate:
             return float("nan")
         variance = influence.var(correction=0).item() * n_known / (n_known - 1)
         if self.other is not None:
-            shared = 2 * (self.influence * self.influence[self.other]).mean().item()
-            variance = max(variance + shared, variance / 4)
+            variance = max(variance + _covariance(self.influence, self.other), variance * LEAST)
         return float(stdtrit(n_known - 1, 0.975)) * (variance / n) ** 0.5
 
     def __truediv__(self, other: Estimate) -> Estimate:
@@ -110,3 +109,17 @@ class Estimate:
         """A quotient or product: it is of pairs if either part is."""
         pairs = self.other if self.other is not None else other.other
         return Estimate(value, influence, pairs, max(self.n_missing, other.n_missing))
+
+
+def _covariance(influence: Tensor, other: Tensor) -> float:
+    """What pairs (i, other(i)) that share an image add to the variance of influences: Σ I_i I_j / n over such i ≠ j.
+
+    With S_a the sum over the pairs that hold image a, it is Σ S_a² − 2 Σ I_i², over n, without pairs (i, j), (j, i),
+    which share two images. In one cycle through all images it is twice the covariance of neighbours.
+
+    >>> round(_covariance(torch.tensor([1.0, 2.0, -3.0]), torch.tensor([1, 2, 0])), 2)  # 2 (1·2 − 2·3 − 3·1) / 3
+    -4.67
+    """
+    of_image = influence.index_add(0, other, influence)
+    mutual = (influence * influence[other])[other[other] == torch.arange(len(other))]
+    return ((of_image.square() - 2 * influence.square()).sum() - mutual.sum()).item() / len(other)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from invariances.errors import InvalidInput
-from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow, first_examples
+from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow
 from invariances.evaluation.metrics.faithfulness.calibration import calibration, rank_chi2
 from invariances.evaluation.metrics.faithfulness.encoded import (
     EncodedImages,
@@ -24,9 +24,13 @@ from invariances.evaluation.metrics.faithfulness.encoded import (
 )
 from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
-from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll, independence, likelihood
-from invariances.evaluation.metrics.faithfulness.similarity import similarities
+from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll, likelihood
+from invariances.evaluation.metrics.faithfulness.predictions import network_accuracy, predicted_classes
+from invariances.evaluation.metrics.faithfulness.probes import independence
+from invariances.evaluation.metrics.faithfulness.retrieval import Gallery, retrieval
+from invariances.evaluation.metrics.faithfulness.similarity import mean_similarities, similarities
 from invariances.evaluation.metrics.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
+from invariances.evaluation.random_indices import random_examples
 from invariances.models import Frozen
 from invariances.models.splitting import evaluating
 from invariances.utils.arguments import require_at_least
@@ -49,10 +53,10 @@ class Faithfulness(Evaluation[HasConditionalFlow]):
     """Faithfulness of a cINN on the validation split: see `faithfulness`.
 
     Args:
-        n_images: number of validation images, at least 2, from the first on; null for all.
+        n_images: number of validation images, at least 2, a random subset; null for all.
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
-        seed: of codes and samples.
+        seed: of the subset of images, of codes and samples.
         factors: a disentangling INN of the same autoencoder's codes, as {checkpoint: …}.
         factor_names: their names, the residual last; their indices by default.
 
@@ -86,7 +90,7 @@ class Faithfulness(Evaluation[HasConditionalFlow]):
 
     def __call__(self, iterator: HasConditionalFlow, loader: Batches, folder: Path) -> dict[str, float]:
         """Measure an iterator with a cINN, a greybox, an autoencoder, and perhaps a baseline."""
-        batch = first_examples(loader, self.n_images, iterator.device)
+        batch = random_examples(loader, self.n_images, iterator.device, self.seed)
         return faithfulness(
             iterator.model,
             iterator.greybox.network,
@@ -120,13 +124,17 @@ def faithfulness(
 
     Similarity in the representation, means over samples and images:
 
-    - `cosine`, `relative_l2`, `pearson`, `spearman`: of Φ(x̃) to z (Spearman's of one sample of each image).
-    - `retrieval_rank`, `retrieval_mrr`: rank of x among the images, by the distance of their z to Φ(x̃); 1 / rank.
+    - `cosine`, `pearson`, `spearman`: of Φ(x̃) and z (Spearman's of one sample of each image). The cosine of two zero
+      vectors is 1, of one and another vector 0; a constant vector counts as zero in correlations, which are left out
+      where z has one dimension.
+    - `relative_l2`: ‖Φ(x̃) − z‖, over the root mean square norm of the images' z; left out if all z are 0.
+    - `retrieval_rank`, `retrieval_mrr`: rank of x among the images, by the distance of their z to Φ(x̃); 1 / rank. Those
+      at the same distance share their ranks.
     - `class_agreement`, `class_agreement_top5`: share of the samples whose first class, or one of whose first five,
-      is the first of x; the latter where there are more than 5.
-    - `hue_agreement`: cos(hue(x̃) − hue(x)), of images with a hue; 0 if hues are independent.
+      is the first of x; the latter where there are more than 5. Of equal logits the first counts as the largest.
+    - `hue_agreement`: cos(hue(x̃) − hue(x)), where both have a hue; 0 if hues are independent.
 
-    The same with other images in place of x̃: `_random` and `_nearest` (by cosine), which are other images of the set;
+    The same with other images in place of x̃: `_random` and `_nearest` (by cosine), other images of the set;
     `_autoencoder`, the reconstruction; `_mean`, the decoded mean code; `_mlp`, the decoded prediction of `baseline`.
 
     - `diversity`: variance over the samples of one x, over the variance of the images; means over pixels. 0 where
@@ -137,10 +145,13 @@ def faithfulness(
     - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`, also a claim.
     - `residual_variance`, `factor_<name>_residual`: measured on real images, see `residual_variance`.
     - `spread_skill`, `rank_chi2`, `energy_skill`, `c2st`: calibration of the flow, see the functions of these names.
-    - `hue_distance`, `hue_distance_random`: see `hue_coverage`.
+    - `hue_distance`, `hue_distance_random`, `hue_distance_random_95`, `hue_grey_…`: see `hue_coverage`.
     - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see `gaussian_nll`.
     - `half_v_squared`: ½v² per dimension; ½ for v ~ N(0, 1).
-    - `probe_accuracy`, `probe_accuracy_code`, `probe_chance`: of the class from v, see `independence`.
+    - `probe_accuracy`, `probe_accuracy_nonlinear`, `probe_accuracy_code`, `probe_chance`, `probe_chance_95`,
+      `probe_chance_nonlinear_95`: of the class from v, see `independence`.
+    - `network_accuracy`: share of the images whose predicted class is that of `classes`; `predicted_classes`: number
+      of different classes that are predicted. If it is 1, a warning is logged.
 
     All networks run in evaluation mode and are set back to their mode afterwards.
 
@@ -152,13 +163,14 @@ def faithfulness(
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
         seed: of codes and samples.
-        classes: labels for the probe; by default the classes that the network predicts for the images.
+        classes: labels for the probe and the network's accuracy; the probe's default are the predicted classes.
         baseline: z -> code, such as an `MLP`.
         factors: `FactorTransformer` on codes of this autoencoder.
         factor_names: their names; indices by default.
 
     Returns:
-        name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images.
+        name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images. It covers
+        other images, not other trainings. Levels of chance, `rank_chi2` and `predicted_classes` have none.
 
     Raises:
         InvalidInput: fewer than 2 images or samples; names that do not fit the factors; values that are not finite
@@ -190,24 +202,27 @@ def faithfulness(
     networks, named = Networks.of(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
     with evaluating(*(network for network in (cinn, greybox, autoencoder, baseline, factors) if network is not None)):
         real = EncodedImages.of(images, networks, batch_size, generator)
-        others = neighbours(real)
+        others, gallery = neighbours(real, seed), Gallery.of(real.z)
         batches = torch.arange(len(images), device=images.device).split(batch_size)
         measured = _Measured.joined(
-            _measure(real, indices, others, networks, n_samples, named, generator)
+            _measure(real, indices, others, gallery, networks, n_samples, named, generator)
             for indices in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
         )
         data = spread(real, others["random"], named)
+    accuracies, chance = independence(measured.v, real.codes, real.logits.argmax(1) if classes is None else classes)
     estimates = {
-        **{name: Estimate.mean(values) for name, values in measured.numbers.items()},
+        **mean_similarities(measured.numbers, measured.influence, real.z, others),
         "nll_gaussian": Estimate.mean(gaussian_nll(real.codes)),
-        **shares(measured.variation, data),
+        **shares(measured.variation, data, others["random"]),
         **calibration(real, measured.samples, named),
-        **independence(measured.v, real.codes, real.logits.argmax(1) if classes is None else classes),
+        **accuracies,
+        **network_accuracy(real.logits, classes),
     }
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
     flat = _flat(estimates) | {"rank_chi2": rank_chi2(real.codes, measured.samples, seed)}
-    return flat | _zeros(baseline is not None) | hue_coverage(images, measured.hues)
+    flat |= chance | predicted_classes(real.logits) | hue_coverage(images, measured.hues, seed)
+    return flat | _zeros(baseline is not None)
 
 
 @dataclass(frozen=True)
@@ -216,6 +231,7 @@ class _Measured:
 
     Attributes:
         numbers: name -> (B,).
+        influence: name -> (n,), what each image adds to the sum of a number, see `Retrieval`.
         variation: of its samples, see `variation`.
         v: (B, N, 1, 1).
         samples: codes of its samples, (B, k, N, 1, 1).
@@ -223,6 +239,7 @@ class _Measured:
     """
 
     numbers: dict[str, Tensor]
+    influence: dict[str, Tensor]
     variation: dict[str, Tensor]
     v: Tensor
     samples: Tensor
@@ -235,14 +252,16 @@ class _Measured:
             {name: torch.cat([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
             for kind in ("numbers", "variation")
         )
+        influence = {name: torch.stack([part.influence[name] for part in parts]).sum(0) for name in parts[0].influence}
         rows = (torch.cat([getattr(part, kind) for part in parts]) for kind in ("v", "samples", "hues"))
-        return cls(numbers, variation, *rows)
+        return cls(numbers, influence, variation, *rows)
 
 
 def _measure(
     real: EncodedImages,
     indices: Tensor,
     others: dict[str, Tensor],
+    gallery: Gallery,
     networks: Networks,
     n_samples: int,
     factors: Factors,
@@ -254,12 +273,13 @@ def _measure(
     require_finite("real images", v=v, logdet=logdet)
     samples = GeneratedImages.of(networks.cinn.sample(batch.z, n_samples, generator), networks, "samples")
     sets = {"": samples} | {f"_{name}": each for name, each in references(real, indices, others, networks).items()}
-    numbers = {
-        f"{name}{suffix}": values
-        for suffix, generated in sets.items()
-        for name, values in similarities(batch, generated, indices, real.z).items()
-    }
-    return _Measured(numbers | likelihood(v, logdet), variation(samples, factors), v, samples.codes, samples.hues)
+    numbers, influence = likelihood(v, logdet), dict[str, Tensor]()
+    for suffix, generated in sets.items():
+        found = retrieval(generated, indices, gallery)
+        measured = similarities(batch, generated, gallery.norm) | found.numbers
+        numbers |= {f"{name}{suffix}": values for name, values in measured.items()}
+        influence |= {f"{name}{suffix}": values for name, values in found.influence.items()}
+    return _Measured(numbers, influence, variation(samples, factors), v, samples.codes, samples.hues)
 
 
 def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:

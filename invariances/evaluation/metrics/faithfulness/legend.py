@@ -7,16 +7,18 @@ LEGEND = {
     "cosine": "Similarity between the layer's responses to a sample and to its input. They should be the same, so high "
     "is right. The references tell what is high: the autoencoder's reconstruction of the input, the most similar other "
     "real image (nearest), and any other image (random).",
-    "relative_l2": "Distance between the layer's responses to a sample and to its input, over the length of the "
-    "response. 0: equal.",
+    "relative_l2": "Distance between the layer's responses to a sample and to its input, over the root mean square "
+    "length of the responses to all images. 0: equal.",
     "diversity": "Variance of the samples of one input, over the variance of the data. "
     "0: all samples are the same; 1: they vary as much as the data.",
     "nll": "Negative log-likelihood of the held-out codes given the layer, in nats, without its constant. "
     "The higher, the less the layer tells about the image.",
-    "nll_gaussian": "The same of a Gaussian that ignores the layer; the difference is what the flow has learned from "
-    "the layer's response.",
+    "nll_gaussian": "The same of a Gaussian with full covariance that ignores the layer; the difference is what the "
+    "flow has learned from the layer's response. It is fitted to four fifths of the images and measured on the others: "
+    "of few images its fit is poor, and the difference too large.",
     "retrieval_rank": "Real images are sorted by the distance of their response to that of a sample; this is the rank "
-    "of the sample's own input, 1 being the first. Where a layer keeps little, many images are equally close.",
+    "of the sample's own input, 1 being the first; equally close images share their ranks. Of n images it is (n + 1)/2 "
+    "if the layer keeps nothing.",
     "retrieval_mrr": "Mean of 1 / rank: 1 if the input always comes first, near 0 if its rank is left to chance.",
     "class_agreement_top5": "Share of the samples for which the input's class is among the five that the network finds "
     "most likely.",
@@ -37,14 +39,24 @@ LEGEND = {
     "0.5: it cannot; 1: it always can.",
     "pairwise_distance": "Distance between two samples of one input, over that between two images.",
     "hue_distance": "Mean rotation of the hues of all samples together, in radians, until they are distributed as "
-    "those of the images; chance: the same between two halves of the images. As small as chance: no colour is missing.",
-    "hue_distance_random": "The hue distance between two halves of the real images: the level of chance.",
+    "those of the images, where both have a hue. Above the 95 % quantile of chance, hues are missing or too frequent.",
+    "hue_distance_random": "Chance: mean hue distance of an exact sampler, from as many images and samples.",
+    "hue_distance_random_95": "95 % quantile of the hue distance of an exact sampler, from as many images and samples.",
+    "hue_grey_images": "Share of the images without a hue, which are left out of the measures of hue.",
+    "hue_grey_samples": "Share of the samples without a hue, which are left out of the measures of hue.",
+    "network_accuracy": "Share of the images whose class the network predicts right: how good the network is.",
+    "predicted_classes": "Number of different classes that the network predicts for the images. If it is 1, class "
+    "agreement says nothing.",
     "half_v_squared": "½v² per dimension of v, the invariances of held-out images. ½: as for N(0, 1); above: the flow "
     "is over-confident, mostly where it claims little variance; below: over-dispersed.",
-    "probe_accuracy": "Accuracy of a linear probe that predicts the class of images not used to fit it, from v and "
-    "from the code. On v it should do no better than chance, which is always to predict the most frequent class.",
-    "probe_accuracy_code": "Accuracy of a linear probe that predicts the class from the code.",
-    "probe_chance": "Accuracy of always predicting the most frequent class.",
+    "probe_accuracy": "Balanced accuracy (mean over the classes) of a linear probe that predicts the class of images "
+    "not used to fit it, from v. Chance is 1/classes; above the 95 % quantile of chance, v still holds the class.",
+    "probe_accuracy_nonlinear": "Balanced accuracy of a probe with a Gaussian kernel that predicts the class from v. "
+    "It finds what a linear one does not, such as a variance that depends on the class.",
+    "probe_accuracy_code": "Balanced accuracy of a linear probe that predicts the class from the code.",
+    "probe_chance": "Mean balanced accuracy of the linear probe for randomly permuted classes.",
+    "probe_chance_95": "95 % quantile of the balanced accuracy of the linear probe for randomly permuted classes.",
+    "probe_chance_nonlinear_95": "95 % quantile of that of the non-linear probe for randomly permuted classes.",
     "agreement_times_diversity": "Class agreement × diversity: high only where samples vary and keep their class. "
     "It is no score to maximise: a flow whose samples vary too much gets more than an exact one. Early layers leave "
     "little to vary, so there it is low for all.",

@@ -1,13 +1,10 @@
-"""The invariances v = t(z̄|z) of real images: their likelihood, and their independence of z."""
+"""The likelihood of codes, and that of a Gaussian which ignores z."""
+
+import math
 
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor
-
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 
 N_FOLDS = 5
 
@@ -22,51 +19,43 @@ def likelihood(v: Tensor, logdet: Tensor) -> dict[str, Tensor]:
     return {"nll": squares.sum(dim=1) - logdet, "half_v_squared": squares.mean(dim=1)}
 
 
-def gaussian_nll(codes: Tensor) -> Tensor:
-    """`nll` of independent Gaussians with the codes' mean and variance, a model that ignores z: (n,).
+def gaussian_nll(codes: Tensor, seed: int = 0) -> Tensor:
+    """`nll` of a Gaussian with full covariance, the best Gaussian model that ignores z: (n,), float64, in nats.
 
-    >>> gaussian_nll(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1))
-    tensor([0.5000, 0.5000])
-    """
-    codes = codes.flatten(1)
-    variance, mean = torch.var_mean(codes, dim=0, correction=0)
-    return ((codes - mean).square() / variance + variance.log()).sum(dim=1) / 2
-
-
-def independence(v: Tensor, codes: Tensor, classes: Tensor) -> dict[str, Estimate]:
-    """Accuracy of a linear probe that predicts the class from v; above chance, v is not independent of z.
-
-    - `probe_accuracy`: of logistic regression on standardised v, by 5-fold cross-validation.
-    - `probe_accuracy_code`: the same on the codes, which hold the class.
-    - `probe_chance`: of always predicting the most frequent class.
-
-    Classes with fewer images than folds are left out; with fewer than two left the result is empty.
+    Its mean and covariance are those of the other four of five random folds of the images, since an evaluation has no
+    training codes at hand; the covariance of the standardised codes is shrunk (Ledoit & Wolf 2004, "A well-conditioned
+    estimator for large-dimensional covariance matrices"). Of few images it is a poor fit, and its `nll` too high: of
+    64 correlated dimensions by 10 nats at 200 images, and by 1.3 at 2,000.
 
     Args:
-        v: (n, N, 1, 1).
         codes: z̄, (n, N, 1, 1).
-        classes: (n,) integers.
+        seed: of the folds.
 
-    >>> classes = torch.arange(40) % 2
-    >>> codes = (2.0 * classes - 1).reshape(40, 1, 1, 1)
-    >>> independence(codes, codes, classes)["probe_accuracy"].value
-    1.0
+    Returns:
+        NaN for fewer than 10 images, and for codes that do not vary.
+
+    >>> codes = torch.randn(1000, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    >>> round(gaussian_nll(codes).mean().item())
+    1
     """
-    sizes = classes.bincount()
-    kept = (sizes[classes] >= N_FOLDS).cpu()
-    expected = classes.cpu()[kept]
-    if len(expected.unique()) < 2:
-        return {}
-    return {
-        "probe_accuracy": Estimate.mean(_probed(v.flatten(1).cpu()[kept], expected)),
-        "probe_accuracy_code": Estimate.mean(_probed(codes.flatten(1).cpu()[kept], expected)),
-        "probe_chance": Estimate.mean((expected == expected.mode().values).double()),
-    }
+    rows = codes.detach().flatten(1).double().cpu()
+    found = torch.full((len(rows),), torch.nan, dtype=torch.float64)
+    if len(rows) < 2 * N_FOLDS or (rows == rows[0]).all(dim=0).any():
+        return found
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    for test in order.tensor_split(N_FOLDS):
+        others = torch.ones(len(rows), dtype=torch.bool)
+        others[test] = False
+        found[test] = _fitted_nll(rows[others], rows[test])
+    return found
 
 
-def _probed(rows: Tensor, classes: Tensor) -> Tensor:
-    """Whether a probe fitted to the other folds predicts the class of each row, (n,)."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
-    predicted = cross_val_predict(probe, rows.double().numpy(), classes.numpy(), cv=folds)
-    return (torch.from_numpy(predicted) == classes).double()
+def _fitted_nll(train: Tensor, test: Tensor) -> Tensor:
+    """`nll` (B,) of rows (B, N) of the Gaussian fitted to others (n, N)."""
+    std, mean = torch.std_mean(train, dim=0, correction=0)
+    covariance = torch.from_numpy(ledoit_wolf(((train - mean) / std).numpy(), assume_centered=True)[0])
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        return torch.full((len(test),), math.nan, dtype=test.dtype)
+    white = torch.linalg.solve_triangular(factor, ((test - mean) / std).T, upper=False)
+    return white.square().sum(dim=0) / 2 + (factor.diagonal() * std).log().sum()

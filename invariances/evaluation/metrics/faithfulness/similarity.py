@@ -4,53 +4,94 @@ Each function takes the real images of a batch and those generated for them, and
 over the latter.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
-from invariances.evaluation.metrics.hue import hue
+from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.hue import defined_hue
 
-MIN_CHROMA = 0.02  # of an image with a defined hue
 TOP = 5
 MOST_RANKED = 1000
 
 
-def similarities(real: EncodedImages, generated: GeneratedImages, indices: Tensor, all_z: Tensor) -> dict[str, Tensor]:
+def similarities(real: EncodedImages, generated: GeneratedImages, norm: float) -> dict[str, Tensor]:
     """All measures of this module, name -> (B,); those that are not defined for the images are left out.
 
     Args:
         real: a batch.
         generated: images for it.
-        indices: of the batch's images among all of them.
-        all_z: representations of all images, (n, …).
+        norm: root mean square norm of the representations of all images, in which `relative_l2` is measured.
 
     Returns:
-        `cosine`, `relative_l2`, `pearson`, `spearman` of the representations; `class_agreement` and
-        `class_agreement_top5` for a classifier; `retrieval_rank`, `retrieval_mrr`; `hue_agreement` for RGB images.
+        `cosine`, `relative_l2`, and for more than one dimension `pearson`, `spearman` of the representations;
+        `class_agreement` and `class_agreement_top5` for a classifier; `hue_agreement` for RGB images.
 
-    >>> z = torch.eye(3).reshape(3, 3, 1, 1)
-    >>> real = EncodedImages(torch.zeros(3, 1, 4, 4), torch.zeros(3, 8, 1, 1), z, torch.eye(3))
-    >>> found = similarities(real, real.as_generated(), torch.arange(3), z)
-    >>> found["cosine"], found["class_agreement"], found["retrieval_rank"]
-    (tensor([1., 1., 1.]), tensor([1., 1., 1.]), tensor([1., 1., 1.]))
+    >>> real = EncodedImages(torch.zeros(3, 1, 4, 4), torch.zeros(3, 8, 1, 1), torch.eye(3), torch.eye(3))
+    >>> found = similarities(real, real.as_generated(), norm=1.0)
+    >>> found["cosine"], found["class_agreement"]
+    (tensor([1., 1., 1.]), tensor([1., 1., 1.]))
     """
     z, others = real.z.flatten(1)[:, None], generated.z.flatten(2)  # (B, 1, D), (B, k, D)
-    return {
-        "cosine": functional.cosine_similarity(others, z, dim=2).mean(1),
-        "relative_l2": ((others - z).norm(dim=2) / z.norm(dim=2)).mean(1),
-        "pearson": _pearson(others, z).mean(1),
-        "spearman": _spearman(others[:, :1], z).mean(1),
-        **_classes(real.logits, generated.logits),
-        **_retrieval(others, indices, all_z.flatten(1)),
-        **_hues(real.images, generated.hues),
-    }
+    found = {"cosine": _cosine(others, z).mean(1)}
+    if norm > 0:
+        found["relative_l2"] = (others - z).norm(dim=2).mean(1) / norm
+    if z.shape[2] > 1:
+        found |= {"pearson": _pearson(others, z).mean(1), "spearman": _spearman(others[:, :1], z).mean(1)}
+    return found | _classes(real.logits, generated.logits) | _hues(real.images, generated.hues)
+
+
+def mean_similarities(
+    numbers: Mapping[str, Tensor], influence: Mapping[str, Tensor], z: Tensor, others: Mapping[str, Tensor]
+) -> dict[str, Estimate]:
+    """Means over the images of `similarities` and `retrieval`, with the intervals that fit each of them.
+
+    Args:
+        numbers: name -> (n,); names that end in `_random` and `_nearest` are of pairs of images.
+        influence: name -> (n,), what each image adds to the sum of a number besides its own, see `Retrieval`.
+        z: representations of all images, (n, …).
+        others: name -> the other image of each pair, (n,), see `neighbours`.
+    """
+    squares = z.flatten(1).double().square().sum(dim=1)
+    norm = Estimate.mean(squares / squares.mean()).sqrt()  # an estimate of 1
+    found = {}
+    for name, values in numbers.items():
+        mean = Estimate.proportion if name.startswith("class_agreement") else Estimate.mean
+        found[name] = mean(values, _pairs(name, influence, others))
+        if name.startswith("relative_l2"):
+            found[name] /= norm
+        if name in influence:
+            found[name] = found[name].with_influence(influence[name])
+    return found
+
+
+def _pairs(name: str, influence: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor | None:
+    """The pairs that a number is of; None for samples.
+
+    Ranks by another image at random depend on each other by the images that they are ranks among, not by that one.
+    """
+    kind = name.rpartition("_")[2]
+    return None if kind == "random" and name in influence else others.get(kind)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    """Cosine over the last axis; of two zero vectors, which are equal, it is 1, and 0 of a zero vector and another."""
+    both_zero = ((x == 0).all(dim=-1) & (y == 0).all(dim=-1)).to(x)
+    return functional.cosine_similarity(x, y, dim=-1) + both_zero
 
 
 def _pearson(x: Tensor, y: Tensor) -> Tensor:
-    """Correlation over the last axis."""
-    x, y = (each - each.mean(dim=-1, keepdim=True) for each in (x, y))
-    return functional.cosine_similarity(x, y, dim=-1)
+    """Correlation over the last axis; a constant vector counts as zero, see `_cosine`."""
+    return _cosine(_centred(x), _centred(y))
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Deviation from the mean of the last axis; exactly 0 of a constant vector."""
+    constant = (x == x[..., :1]).all(dim=-1, keepdim=True)
+    return torch.where(constant, 0.0, x - x.mean(dim=-1, keepdim=True))
 
 
 def _spearman(x: Tensor, y: Tensor) -> Tensor:
@@ -67,31 +108,22 @@ def _ranks(x: Tensor) -> Tensor:
 
 
 def _classes(logits: Tensor, generated: Tensor) -> dict[str, Tensor]:
-    """Share of the generated images whose most likely class, or one of whose five, is that of the real one."""
+    """Share of the generated images whose most likely class, or one of whose five, is that of the real one.
+
+    Of equal logits the first is the most likely, in real and generated images.
+    """
     if logits.ndim != 2:  # not the logits of a classifier
         return {}
-    expected = logits.argmax(dim=1)[:, None, None]  # (B, 1, 1)
+    expected = logits.argmax(dim=1)[:, None, None].expand(*generated.shape[:2], 1)  # (B, k, 1)
+    of_expected = generated.gather(2, expected)
+    earlier = torch.arange(logits.shape[1], device=logits.device) < expected
+    rank = ((generated > of_expected) | ((generated == of_expected) & earlier)).sum(dim=2)
     top = {"class_agreement": 1} | ({"class_agreement_top5": TOP} if logits.shape[1] > TOP else {})
-    return {
-        name: (generated.topk(k, dim=2).indices == expected).any(dim=2).to(logits).mean(1) for name, k in top.items()
-    }
-
-
-def _retrieval(others: Tensor, indices: Tensor, all_z: Tensor) -> dict[str, Tensor]:
-    """Rank of the real image among all of them, by the distance of their z to that of the generated one; and 1 / rank.
-
-    Source: Bordes et al. 2022, High fidelity visualization of what your self-supervised representation knows about.
-    """
-    centre = all_z.mean(dim=0)  # keeps the rounding of distances small
-    distances = torch.cdist((others - centre).flatten(0, 1), all_z - centre).unflatten(0, others.shape[:2])
-    to_real = distances.gather(2, indices[:, None, None].expand(-1, others.shape[1], -1))
-    rank = 1 + (distances < to_real).sum(dim=2).to(others)
-    return {"retrieval_rank": rank.mean(1), "retrieval_mrr": (1 / rank).mean(1)}
+    return {name: (rank < k).to(logits).mean(dim=1) for name, k in top.items()}
 
 
 def _hues(images: Tensor, hues: Tensor) -> dict[str, Tensor]:
-    """Mean cosine of the angle between the hues; NaN where the real image has no hue."""
+    """Mean cosine of the angle between the hues; NaN where the real image or all generated ones have no hue."""
     if images.shape[1] != 3:
         return {}
-    angle, chroma = hue(images)
-    return {"hue_agreement": torch.where(chroma > MIN_CHROMA, (hues - angle[:, None]).cos().mean(1), torch.nan)}
+    return {"hue_agreement": (hues - defined_hue(images)[:, None]).cos().nanmean(dim=1)}

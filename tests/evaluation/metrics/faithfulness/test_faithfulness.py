@@ -123,13 +123,13 @@ def test_a_probe_finds_the_class_in_v_where_v_depends_on_it(images):
 
 
 def test_the_probe_looks_for_the_classes_that_are_given(images):
-    # the class is the sign of a pixel that the network does not see; 60 images of a third class change the chance
+    # the class is the sign of a pixel that the network does not see; a third class has 160 images
     x = images[:400].clone()
     classes = (x[:, 1, 0, 0] > 0).long()
     classes[:160] = 2
     found = faithfulness(Exact(), FirstPixel(), Pixels(), x, n_samples=2, classes=classes)
-    assert found["probe_chance"] == pytest.approx(0.4)
-    assert found["probe_accuracy"] > 0.5
+    assert found["probe_chance"] == pytest.approx(1 / 3, abs=0.02)
+    assert found["probe_accuracy"] > found["probe_chance_95"] + 0.1
 
 
 def test_rare_classes_are_no_matter_for_a_probe(images):
@@ -208,7 +208,7 @@ def test_the_batch_size_of_the_samples_changes_only_the_draws(images):
 def test_colours_of_all_samples_are_those_of_the_data_or_not():
     colours = torch.randn(600, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     covered = faithfulness(Blind(), FirstPixel(), Pixels(), colours)
-    assert covered["hue_distance"] < 2 * covered["hue_distance_random"] < 0.4
+    assert covered["hue_distance"] < covered["hue_distance_random_95"] < 0.2
     one = faithfulness(Exact(spread=0), FirstPixel(), Pixels(), colours)  # red or its opposite
     assert one["hue_distance"] > 0.6
     assert 0 < one["hue_distance_ci"] < 0.1
