@@ -54,7 +54,7 @@ def c2st(
     predicted = cross_val_predict(
         classifier, _features(rows, condition), is_real, groups=np.tile(np.arange(n), 2), cv=GroupKFold(N_FOLDS)
     )
-    return Estimate.mean(torch.from_numpy(predicted == is_real).double().reshape(2, n).mean(dim=0))
+    return Estimate.mean(torch.from_numpy(predicted == is_real).double().reshape(2, n).mean(dim=0)).cross_validated()
 
 
 def _components(values: Tensor, n: int, seed: int) -> NDArray[np.float64]:
