@@ -76,28 +76,27 @@ class Checkpoints(pl.Callback):
             UserError: a weight is not finite.
         """
         step = int(pl_module.step)
-        self._require_finite(pl_module)
-        self._write(trainer, f"model-{step}.ckpt")
+        self._save_finite(trainer, pl_module, f"model-{step}.ckpt")
         self.last_step = step
         if trainer.is_global_zero:
             checkpoints.prune(self.folder, self.keep)
 
     def save_best(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save `best.ckpt`, which is never deleted."""
-        self._require_finite(pl_module)
-        self._write(trainer, "best.ckpt")
+        """Save `best.ckpt`, which is never deleted.
 
-    def _write(self, trainer: pl.Trainer, name: str) -> None:
-        checkpoints.save(trainer, self.folder / name)
+        Raises:
+            UserError: a weight is not finite.
+        """
+        self._save_finite(trainer, pl_module, "best.ckpt")
 
-    @staticmethod
-    def _require_finite(pl_module: Any) -> None:
+    def _save_finite(self, trainer: pl.Trainer, pl_module: Any, name: str) -> None:
         broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
         if broken:
             raise UserError(
                 f"step {int(pl_module.step)}: {len(broken)} weights are not finite, first {broken[0]}; nothing was "
                 "saved; lower the learning rate, then resume from the last checkpoint"
             )
+        checkpoints.save(trainer, self.folder / name)
 
 
 class StopOnSignal(pl.Callback):

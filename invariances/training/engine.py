@@ -41,7 +41,7 @@ REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
 IGNORED_WARNINGS = (
     "does not have many workers",  # data sets return whole batches
     "smaller than the logging interval",  # logs go by steps, not by epochs
-    "callbacks used to create the checkpoint",  # these callbacks have no state
+    "callbacks used to create the checkpoint",  # a resumed run may ask for others, such as keep_best
     "isinstance.treespec",  # of Lightning's own code
 )
 

@@ -4,11 +4,11 @@ import warnings
 
 import torch
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
 from torch import Tensor
 from torch.nn import functional as F
 
 from invariances.errors import InvalidInput
+from invariances.evaluation.metrics.estimate import student_95
 
 N_BLOCKS = 20  # of pairs, for the intervals
 LEAST_PAIRS = 100  # of a factor: with the codes of 64 channels, scores have a standard error of about .02 then
@@ -159,7 +159,7 @@ class DimensionEstimator:
             return None
         scores = self._scores(torch.eye(N_BLOCKS))
         sizes = _shares(scores) * self._sums.shape[1]
-        t = float(stdtrit(N_BLOCKS - 1, 0.975))
+        t = student_95(N_BLOCKS - 1)
         widths = [t * (N_BLOCKS - 1) * (v.var(dim=0) / N_BLOCKS).sqrt() for v in (sizes, scores)]
         return widths[0].tolist(), [*widths[1].tolist(), 0.0]
 

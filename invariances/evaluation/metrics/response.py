@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, Evaluation, HasFactors, HasFirstStage, first_examples
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.replace_factor import replace_factor
 from invariances.models import Frozen, Greybox

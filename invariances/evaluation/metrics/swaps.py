@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, HasFactors
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
 from invariances.evaluation.random_indices import derangement, random_examples

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from invariances.errors import InvalidInput
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 
 N_FOLDS = 5
 MIN_IMAGES = 2 * N_FOLDS

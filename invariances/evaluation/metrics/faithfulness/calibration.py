@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.c2st import MIN_IMAGES, c2st
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.variation import Factors
 
 ROWS = 1000  # of a matrix of distances at a time

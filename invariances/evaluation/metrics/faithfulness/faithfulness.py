@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.calibration import calibration, rank_chi2
 from invariances.evaluation.metrics.faithfulness.encoded import (
     EncodedImages,
@@ -22,7 +23,6 @@ from invariances.evaluation.metrics.faithfulness.encoded import (
     references,
     require_finite,
 )
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.metrics.faithfulness.likelihood import gaussian_nll, likelihood
 from invariances.evaluation.metrics.faithfulness.predictions import network_accuracy, predicted_classes

@@ -4,7 +4,7 @@ import logging
 
 from torch import Tensor
 
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 
 N_FOLDS = 5
 N_PERMUTED = 100

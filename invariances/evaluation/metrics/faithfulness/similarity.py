@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
 from invariances.evaluation.metrics.hue import defined_hue
 
 TOP = 5

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from invariances.evaluation.metrics.estimate import NORMAL_95, Estimate
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
-from invariances.evaluation.metrics.faithfulness.estimate import NORMAL_95, Estimate
 from invariances.evaluation.metrics.hue import circular_distance, defined_hue
 
 Factors = Callable[[Tensor], Mapping[str, Tensor]]

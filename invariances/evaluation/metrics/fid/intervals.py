@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from invariances.evaluation.metrics.faithfulness.estimate import NORMAL_95
+from invariances.evaluation.metrics.estimate import NORMAL_95
 from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
 from invariances.evaluation.metrics.fid.precision_recall import NEIGHBOURS, precision_and_recall
 

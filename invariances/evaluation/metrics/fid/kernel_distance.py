@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from invariances.errors import InvalidInput
-from invariances.evaluation.metrics.faithfulness.estimate import NORMAL_95
+from invariances.evaluation.metrics.estimate import NORMAL_95
 
 BLOCK = 1000  # rows at a time
 CMMD_WIDTH, CMMD_SCALE = 10, 1000  # σ of the kernel, and the factor of the score (Jayasumana et al. 2024, section 4)

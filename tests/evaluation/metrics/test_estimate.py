@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from invariances.evaluation.metrics.faithfulness.estimate import Estimate
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.random_indices import derangement
 
 
