@@ -17,7 +17,7 @@ from invariances.config.building import (
     locate_iterator,
 )
 from invariances.config.classes import locate
-from invariances.config.keys import INTEGRATIONS, KEYS, PAIRS, Key
+from invariances.config.keys import CACHE, INTEGRATIONS, KEYS, PAIRS, Key
 from invariances.config.needs import unmet
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
@@ -65,7 +65,7 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
-    parts += [_integrations(given), _trainer(given), _iterator(given)]
+    parts += [_integrations(given), _trainer(given), _cache(given), _iterator(given)]
     found = [line for part in parts for line in part]
     if len(found) == 1:
         raise UserError(found[0])
@@ -171,6 +171,11 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"
     rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
     yield from find_and_bind(partial(locate, "pytorch_lightning.Trainer", "trainer"), rest, "trainer")
+
+
+def _cache(config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("cache"):
+        yield from find_and_bind(partial(locate, CACHE, "cache"), config["cache"], "cache")
 
 
 def _iterator(config: Mapping[str, Any]) -> Iterator[str]:

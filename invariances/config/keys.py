@@ -46,6 +46,7 @@ KEYS = {
     "seed": Key(int, 0, "seed of all random numbers", at_least=0, at_most=2**32 - 1),
     "n_data_processes": Key(int, 0, "processes that load data; 0 loads in the main process", at_least=0),
     "test_mode": Key(bool, False, "if true, the config only evaluates, and -t is refused"),
+    "cache": Key(dict, {}, "representations: true computes what frozen networks make of the images only once"),
     "trainer": Key(dict, {}, "arguments of pytorch_lightning.Trainer"),
     "evaluation": Key(dict, {}, "evaluations after each epoch: {name: {argument: value}}; null is off"),
     "fid": Key(dict, None, "same as evaluation/fid"),
@@ -56,6 +57,9 @@ KEYS = {
 
 # Two keys for one setting: a later file or override that gives one of them replaces the other.
 PAIRS = (("learning_rate", "base_learning_rate"), ("num_steps", "num_epochs"))
+
+# Sections of the run with arguments of their own, and the classes that take them.
+CACHE = "invariances.training.representations.CacheSettings"
 
 # Loggers of other services, and their classes. CSV and TensorBoard are always on.
 INTEGRATIONS = {"wandb": "invariances.training.loggers.wandb.Wandb"}

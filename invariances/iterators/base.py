@@ -1,7 +1,7 @@
 """Base class of the training tasks: optimiser, learning rate, step counter, logging of the losses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from invariances.data.unpairing import unpaired
 from invariances.errors import UserError
+
+ENCODED = "encoded"  # key of a batch whose images went through the frozen networks before, see `Iterator.encoders`
 
 
 class Iterator(pl.LightningModule, ABC):
@@ -95,6 +97,8 @@ class Iterator(pl.LightningModule, ABC):
         Raises:
             UserError: an input is missing.
         """
+        if ENCODED in batch:
+            return batch
         batch = unpaired(batch) if "image" in self.inputs else batch
         if missing := [name for name in self.inputs if name not in batch]:
             raise UserError(
@@ -103,18 +107,35 @@ class Iterator(pl.LightningModule, ABC):
             )
         return batch
 
+    def encoders(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
+        """What each frozen network makes of a batch of images, if the images have no other use in the training.
+
+        Attribute of the network -> function from images, (B, C, H, W), to named outputs, each (B, …). The outputs can
+        be computed once for all epochs; `batch["encoded"]` has them then, in place of `image`.
+        """
+        return {}
+
+    def encoded(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The outputs of all frozen networks for a batch: those that it brings, or else computed from its images."""
+        if ENCODED in batch:
+            return batch[ENCODED]
+        with torch.no_grad():
+            return {
+                name: output for encode in self.encoders().values() for name, output in encode(batch["image"]).items()
+            }
+
     @abstractmethod
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The `loss` of a batch and other terms to log: name -> mean over the batch, of shape ()."""
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Return the loss of a batch, and log its terms."""
         terms = self.terms(batch)
         self.report(terms, "train")
         return terms["loss"]
 
     @torch.no_grad()
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Log the terms of a batch of validation examples."""
         self.report(self.terms(batch), "validation", len(next(iter(batch.values()))))
 

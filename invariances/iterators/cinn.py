@@ -1,6 +1,7 @@
 """Training a conditional INN, a flow between codes and N(0, 1) given the representation of a layer."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
+from invariances.models.distributions import posterior_of, posterior_tensors
 from invariances.models.frozen import Frozen
 from invariances.models.mlp import MLP
 
@@ -68,17 +70,23 @@ class CINNIterator(Iterator):
             if gradient_clip_val and network is not None:
                 clip(network.parameters(), gradient_clip_val)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Return the sum of the losses of flow and baseline, which have no weights in common."""
         terms = self.terms(batch)
         self.report(terms, "train")
         return terms["loss"] + terms.get("baseline_loss", 0)
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def encoders(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
+        """The representation of the network under study, and the posterior of the autoencoder."""
+        return {
+            "greybox": lambda images: {"z": self.greybox.network.encode(images)},
+            "autoencoder": lambda images: posterior_tensors(self.autoencoder.network.encode(images)),
+        }
+
+    def terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Negative log-likelihood of a batch, without its constant, and the baseline's mean squared error."""
-        with torch.no_grad():
-            z = self.greybox.network.encode(batch["image"])
-            code = self.autoencoder.network.encode(batch["image"]).sample()
+        encoded = self.encoded(batch)
+        z, code = encoded["z"], posterior_of(encoded).sample()
         v, logdet = self.model(code, z)
         terms = {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
         if self.baseline is not None:

@@ -1,6 +1,6 @@
 """Training a disentangling INN on pairs of examples that share a factor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,10 @@ class DIINIterator(IINIterator):
     def in_channel(self) -> int:
         """Number of channels of the flow's codes."""
         return sum(self.model.sizes)
+
+    def encoders(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
+        """None: partners of pairs are drawn anew in each epoch."""
+        return {}
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Negative log-likelihood of pairs; both examples pass through the flow as one batch."""

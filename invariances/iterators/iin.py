@@ -1,5 +1,6 @@
 """Training an invertible interpretation network: a flow between the codes of a first stage and N(0, 1)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
+from invariances.models.distributions import posterior_of, posterior_tensors
 from invariances.models.frozen import Frozen
 
 
@@ -40,9 +42,13 @@ class IINIterator(Iterator):
         """Number of channels of the flow's codes."""
         return self.model.in_channel
 
-    def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def encoders(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
+        """The posterior of the first stage."""
+        return {"first_stage": lambda images: posterior_tensors(self.first_stage.network.encode(images))}
+
+    def terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Negative log-likelihood of a batch, without its constant."""
-        v, logdet = self.model(self.codes(batch["image"]))
+        v, logdet = self.model(posterior_of(self.encoded(batch)).sample())
         return {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The distribution over codes that an encoder predicts."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -73,3 +74,30 @@ class DiagonalGaussian:
     def _total(self, terms: Tensor) -> Tensor:
         total = terms.flatten(1).sum(1) / 2
         return torch.zeros_like(total) if self.deterministic else total
+
+
+def posterior_tensors(posterior: DiagonalGaussian | Tensor) -> dict[str, Tensor]:
+    """A posterior as named tensors, to keep: `mean`, and `logvar` unless every sample is the mean.
+
+    Args:
+        posterior: a distribution over codes, or codes, (B, C, 1, 1), for a point mass at each.
+
+    >>> sorted(posterior_tensors(DiagonalGaussian(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))))
+    ['logvar', 'mean']
+    """
+    if isinstance(posterior, Tensor):
+        return {"mean": posterior}
+    spread = {} if posterior.deterministic else {"logvar": posterior.logvar}
+    return {"mean": posterior.mean, **spread}
+
+
+def posterior_of(tensors: Mapping[str, Tensor]) -> DiagonalGaussian:
+    """The posterior that `posterior_tensors` took apart.
+
+    >>> posterior_of({"mean": torch.ones(1, 2, 1, 1)}).sample().flatten()
+    tensor([1., 1.])
+    """
+    mean, logvar = tensors["mean"], tensors.get("logvar")
+    if logvar is None:
+        return DiagonalGaussian(mean, torch.zeros_like(mean), deterministic=True)
+    return DiagonalGaussian(mean, logvar)

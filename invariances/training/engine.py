@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
+from invariances.config.signatures import make, prefix_errors
 from invariances.data.loader import Loader
 from invariances.errors import InvalidInput, UserError
 from invariances.evaluation import Evaluation
@@ -29,6 +30,7 @@ from invariances.training.callbacks import (
 )
 from invariances.training.identity import require_same_networks
 from invariances.training.progress import EvaluationProgress, Progress
+from invariances.training.representations import CacheSettings, with_cache
 from invariances.training.run import Run
 from invariances.utils import checkpoints
 
@@ -125,12 +127,24 @@ def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, 
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug),
     )
-    with stop, _refusals_explained(iterator, built.train_loader, "train"):
-        trainer.fit(iterator, built.train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
+    train_loader = _cached(built, config, trainer, debug)
+    with stop, _refusals_explained(iterator, train_loader, "train"):
+        trainer.fit(iterator, train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
     if int(iterator.step) == begin:
         raise UserError("trainer: the training ended before its first step; see its limit_train_batches and max_time")
     if evaluations.last_step != int(iterator.step):
         trainer.validate(iterator, built.validation_loader, verbose=False)
+
+
+def _cached(built: _Built, config: dict[str, Any], trainer: pl.Trainer, debug: bool) -> Loader:
+    """The training loader, of kept outputs of the frozen networks where the config or the data allow it."""
+    if debug:
+        return built.train_loader
+    with prefix_errors("datasets/train", InvalidInput):
+        settings = make(CacheSettings, config["cache"], "cache")
+        device, data = trainer.strategy.root_device, {"train": config["datasets"]["train"], "seed": config["seed"]}
+        built.iterator.to(device)
+        return with_cache(built.train_loader, built.iterator, settings, data, device)
 
 
 def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:

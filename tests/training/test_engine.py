@@ -319,3 +319,18 @@ def test_training_goes_on_after_a_kill():
     code, resumed = run("-p", killed.path, "-t", "--num_steps", step + 3)
     assert (code, resumed.path) == (0, killed.path)
     assert resumed.last_checkpoint().name == f"model-{step + 3}.ckpt"
+
+
+def test_with_a_cache_of_representations_the_losses_are_those_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path / "data"))
+    run(*CLF, "-t", "--num_steps", 2)
+    run(*AE, "-t", "--num_steps", 2)
+    base = ["-b", CONFIGS / "cinn.yaml", CONFIGS / "layers" / "logits.yaml", *CINN, "--log_freq", 1]
+    base += ["--evaluation", "{}"]
+    found = []
+    for kept in ("false", "true"):
+        code, cinn = run(*base, "-t", "--num_steps", 12, "--cache/representations", kept, "--cache/epochs", 2)
+        assert code == 0
+        found.append(losses(cinn))
+    assert len(found[0]) == 12  # in two epochs, with colours of their own
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
