@@ -122,7 +122,7 @@ def with_cache(
     networks = {name: getattr(task, name).network for name in encoders}
     arrays = encoded(loader, encoders, networks, settings, description, device)
     dataset = EncodedSet(arrays, settings.epochs)
-    return Loader(dataset, cast(int, loader.batches.batch_size), loader.batches.seed, shuffle=True)
+    return Loader(dataset, loader.batches.batch_size, loader.batches.seed, shuffle=True)
 
 
 def _is_fixed(dataset: Any) -> bool:
@@ -232,10 +232,10 @@ class _Pass:
     def images(self, start: int) -> Iterator[Tensor]:
         """Batches of images, from row `start` on, at least one batch."""
         dataset: Any = self.loader.dataset
-        n, batch_size = len(dataset), cast(int, self.loader.batches.batch_size)
+        n, batch_size = len(dataset), self.loader.batches.batch_size
         for epoch in range(start // n, self.settings.epochs):
             first = max(0, start - epoch * n)
-            chunks = [range(i, min(i + batch_size, n)) for i in range(first, n, batch_size)]
+            chunks = [list(range(i, min(i + batch_size, n))) for i in range(first, n, batch_size)]
             if hasattr(dataset, "set_epoch"):
                 dataset.set_epoch(epoch)
             batches: DataLoader[Any] = DataLoader(
