@@ -5,6 +5,7 @@ configs use.
 """
 
 from invariances.evaluation.base import Evaluation, Results, evaluate, first_examples
+from invariances.evaluation.metrics.attributes import Attributes, attributes
 from invariances.evaluation.metrics.dimensions import estimate_dimensions
 from invariances.evaluation.metrics.factor_sizes import FactorSizes, factor_sizes
 from invariances.evaluation.metrics.faithfulness import Faithfulness, faithfulness
@@ -22,6 +23,7 @@ from invariances.evaluation.pictures.interpolations import Interpolations
 from invariances.evaluation.pictures.walks import Walks
 
 EVALUATIONS: dict[str, type[Evaluation]] = {
+    "attributes": Attributes,
     "factor_sizes": FactorSizes,
     "faithfulness": Faithfulness,
     "fid": FID,
@@ -35,6 +37,7 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
 __all__ = [
     "EVALUATIONS",
     "FID",
+    "Attributes",
     "Drawing",
     "Evaluation",
     "FactorSizes",
@@ -48,6 +51,7 @@ __all__ = [
     "Results",
     "Swaps",
     "Walks",
+    "attributes",
     "estimate_dimensions",
     "evaluate",
     "factor_sizes",
