@@ -19,12 +19,13 @@ from invariances.errors import UserError
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
 from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
+from invariances.evaluation.report.attribute_map import attribute_map, attribute_names, attribute_section
 from invariances.evaluation.report.factors import factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
-from invariances.evaluation.report.tables import LADDER, SECTIONS, further
+from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
 
-FILES = ("ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
+FILES = ("attributes.png", "ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def can_report(folder: Path) -> bool:
 def _others(evaluated: Mapping[Path, StoredEvaluation], layers: Sequence[EvaluatedLayer]) -> OtherNumbers:
     """The numbers that no other table shows: layers in the order of their depth, then the runs with factors."""
     measured = [name for layer in layers for name in layer.metrics]
-    listed = {*LADDER, *(name for section in (*SECTIONS, further(measured)) for name in section.names)}
+    listed = {*LADDER, *(name for section in _sections(measured) for name in section.names)}
     columns: list[tuple[str, Mapping[str, float | None]]] = []
     for layer in layers:
         columns.append((layer.name, {name: value for name, value in layer.metrics.items() if name not in listed}))
@@ -128,13 +129,15 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
     _write_table(folder / "ladder.csv", layers, LADDER[1:])
     _write_table(folder / "faithfulness.csv", layers, rest)
     metrics = [(layer.name, layer.metrics) for layer in layers]
-    sections = [section.restricted_to(measured) for section in (*SECTIONS, further(measured))]
+    sections = [section.restricted_to(measured) for section in _sections(measured)]
     columns = [name for name in LADDER[1:] if name in measured]
     return {
         "layers": layers,
         "columns": columns,
         "thresholds": THRESHOLDS,
         "legend": {name: LEGEND[name] for name in LEGEND if name in columns},
+        "attributes": attribute_names(measured)
+        and _save(attribute_map(metrics), folder / "attributes.png"),
         "sections": [section for section in sections if section.groups],
         "plots": [
             _save(plots.along_the_depth(panels, metrics), folder / f"{name}.png")
@@ -145,6 +148,11 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
             for number, layer in enumerate(layers, start=1)
         ],
     }
+
+
+def _sections(measured: Sequence[str]) -> tuple[Section, ...]:
+    """All tables of the layers."""
+    return (attribute_section(measured), *SECTIONS, further(measured))
 
 
 def _template() -> Template:

@@ -8,6 +8,7 @@ from markupsafe import escape
 
 from invariances.errors import UserError
 from invariances.evaluation.report.assessment import THRESHOLDS
+from invariances.evaluation.report.attribute_map import attribute_map, attribute_names
 from invariances.evaluation.report.page import write_report
 
 
@@ -193,3 +194,17 @@ def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
     table = page[page.index("Factors and sets of images") :]
     assert table.index("residual variance of factors, measured") < table.index("the flow&#39;s claim")
     assert "0.875</td><td class=\"first\">0.250</td>" in table and "Other numbers" not in page
+
+
+def test_the_map_of_layers_and_attributes():
+    numbers = {"attribute_hue": 0.9, "attribute_hue_ci": 0.1, "attribute_hue_autoencoder": 0.95, "cosine": 1.0}
+    assert attribute_names(numbers) == ["hue"]
+    figure = attribute_map([("conv1", numbers), ("logits", {**numbers, "attribute_hue": 0.1})])
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["0.90", "0.10", "0.95"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv1", "logits", "reconstruction"]
+
+
+def test_an_attribute_that_the_autoencoder_loses_is_grey():
+    figure = attribute_map([("conv1", {"attribute_hue": 0.9, "attribute_hue_autoencoder": 0.2})])
+    assert figure.axes[0].images[0].get_array().mask.all()

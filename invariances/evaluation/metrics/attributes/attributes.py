@@ -27,10 +27,10 @@ from invariances.utils.names import hint
 MIN_KNOWN = 0.5  # share of the images that must have an attribute
 LEGEND = {
     "attribute_*_ci": "Half the width of the 95 % interval.",
-    "attribute_*_autoencoder": "The same of reconstructions: what the autoencoder keeps. Where this is low, the layer's "
+    "attribute_*_autoencoder": "The same of reconstructions. Where the autoencoder loses the attribute, the layer's "
     "numbers mean little.",
-    "attribute_*_measured": "Share of the attribute's variance that the layer's response determines, by the error of the "
-    "samples' mean on held-out images. It differs from the spread of the samples where the flow is not calibrated.",
+    "attribute_*_measured": "Share of the attribute's variance that the layer's response determines, by the error of "
+    "the samples' mean. It differs from the spread of the samples where the flow is not calibrated.",
     "attribute_*_shuffled": "The same for samples of other images: the floor, 0 if samples vary as the images do.",
     "attribute_*_probe": "Share of the attribute's variance that a linear function of the response predicts.",
     "attribute_*": "Share of the attribute's variance that the samples of one response have in common. 1: the layer "
@@ -128,9 +128,9 @@ def attributes(
     - `…_shuffled`: the first number with samples of n different images in place of those of one; the floor.
     - `…_probe`: part of Var a(x) that ridge regression on z predicts, in 5-fold cross-validation.
 
-    A label has no value for a sample. In its place a is the prediction of a ridge regression on codes, fitted to other
-    images (cross-fitting), and the ceiling is the part of the label's variance that it predicts; classes count as
-    vectors with one 1. Attributes that half of the images lack, or that do not vary, are left out.
+    A label has no value for a sample. In its place a is the prediction of a ridge regression on codes, or of a logistic
+    one for classes, fitted to other images (cross-fitting), and the ceiling is the part of the label's variance that it
+    predicts; classes count as vectors with one 1. Attributes that half of the images lack, or that do not vary, are left out.
 
     Args:
         cinn, greybox, autoencoder: see `faithfulness`.
@@ -158,8 +158,8 @@ def attributes(
     values = {name: as_vectors(statistic(images)) for name, statistic in statistics.items()}
     ceilings = {name: _explained(values[name], rebuilt[name]) for name in values}
     for name, label in (labels or {}).items():
-        target = as_vectors(label)
-        predicted, values[name], sampled[name] = predictions(real.codes, target, codes, seed)
+        target, classes = as_vectors(label), not label.is_floating_point()
+        predicted, values[name], sampled[name] = predictions(real.codes, target, codes, classes, seed)
         ceilings[name] = _explained(target, predicted)
     found: dict[str, float] = {}
     usable = [name for name, each in values.items() if _varies(each)]

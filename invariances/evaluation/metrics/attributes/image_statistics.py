@@ -1,7 +1,7 @@
 """Properties of an image that can be computed from its pixels.
 
-Each takes images, (B, C, H, W) in [-1, 1], and returns a number for each, (B,). Angles are points exp(iθ) of the complex
-plane, so that their variance does not depend on where the circle is cut. NaN: the image has no such property.
+Each takes images, (B, C, H, W) in [-1, 1], and returns a number for each, (B,). Angles are points exp(iθ) of the
+complex plane, so that their variance does not depend on where the circle is cut. NaN: the image has no such property.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import RidgeCV
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from invariances.evaluation.metrics.estimate import Estimate
 
 N_FOLDS = 5
 PENALTIES = np.logspace(-1, 6, 15)  # one is chosen by leave-one-out errors, for each attribute
+PRIOR = 0.1  # variance of the weights of logistic regression, in the prior
 
 
 def explained_by(z: Tensor, attributes: Sequence[Tensor], seed: int) -> list[Estimate]:
@@ -49,35 +55,72 @@ def explained_by(z: Tensor, attributes: Sequence[Tensor], seed: int) -> list[Est
     ]
 
 
-def predictions(codes: Tensor, target: Tensor, samples: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear predictions of an attribute from codes, each by a regression on the other half of the images.
+def predictions(
+    codes: Tensor, target: Tensor, samples: Tensor, classes: bool, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions of an attribute from codes, each by a regression on the other half of the images.
+
+    It is ridge regression for values, and the probabilities of logistic regression for classes.
 
     Args:
         codes: of images, (n, N, 1, 1).
-        target: the attribute, (n, d), NaN where unknown.
+        target: the attribute, (n, d), NaN where unknown; for classes a 1 in the column of the class.
         samples: codes of samples of these images, (n, k, N, 1, 1).
+        classes: whether the target is classes.
         seed: of the halves.
 
     Returns:
         predictions for codes, (n, d), NaN where the target is; the same without NaN; and for samples, (n, k, d).
     """
-    n = len(codes)
-    half = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) % 2
-    own, drawn = codes.flatten(1).cpu().double(), samples.flatten(2).cpu().double()
-    known = ~target.isnan().any(dim=1).cpu()
-    predicted = torch.full(target.shape, torch.nan, dtype=torch.float64)
-    of_samples = torch.full((*drawn.shape[:2], target.shape[1]), torch.nan, dtype=torch.float64)
+    rows, values = codes.flatten(1).double().cpu().numpy(), target.double().cpu().numpy()
+    drawn = samples.flatten(2).double().cpu().numpy()
+    half = np.random.default_rng(seed).permutation(len(rows)) % 2
+    known = ~np.isnan(values).any(axis=1)
+    predicted, of_samples = np.full(values.shape, np.nan), np.full((*drawn.shape[:2], values.shape[1]), np.nan)
     for side in (0, 1):
         fitted, others = known & (half != side), half == side
         if fitted.sum() < 2:
             continue
-        mean, std = own[fitted].mean(dim=0), own[fitted].std(dim=0).clamp(min=1e-12)
-        regression = RidgeCV(PENALTIES).fit(((own[fitted] - mean) / std).numpy(), target[fitted].double().cpu().numpy())
-        weight = torch.from_numpy(np.atleast_2d(regression.coef_)) / std
-        offset = torch.from_numpy(np.atleast_1d(regression.intercept_)) - weight @ mean
-        predicted[others] = own[others] @ weight.T + offset
-        of_samples[others] = drawn[others] @ weight.T + offset
-    return torch.where(known[:, None], predicted, torch.nan).to(target), predicted.to(target), of_samples.to(target)
+        regression = (_Classifier if classes else _Regression).fit(rows[fitted], values[fitted])
+        predicted[others] = regression(rows[others])
+        of_samples[others] = regression(drawn[others].reshape(-1, rows.shape[1])).reshape(of_samples[others].shape)
+    own = torch.from_numpy(predicted).to(target)
+    return torch.where(target.isnan(), torch.nan, own), own, torch.from_numpy(of_samples).to(target)
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Ridge regression on standardised rows."""
+
+    model: Any
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, values: np.ndarray) -> _Regression:
+        return cls(make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(rows, values))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return self.model.predict(rows).reshape(len(rows), -1)
+
+
+@dataclass(frozen=True)
+class _Classifier:
+    """Logistic regression on standardised rows; a class that it has not seen has probability 0."""
+
+    model: Any
+    n_classes: int
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, values: np.ndarray) -> _Classifier:
+        labels = values.argmax(axis=1)
+        if len(np.unique(labels)) < 2:
+            return cls(DummyClassifier().fit(rows, labels), values.shape[1])
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=PRIOR, max_iter=1000))
+        return cls(model.fit(rows, labels), values.shape[1])
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        probabilities = np.zeros((len(rows), self.n_classes))
+        probabilities[:, self.model.classes_] = self.model.predict_proba(rows)
+        return probabilities
 
 
 def principal_coordinates(z: Tensor) -> np.ndarray:

@@ -87,7 +87,7 @@ def test_labels_are_read_from_codes(images):
     assert found["attribute_kept"] == pytest.approx(1, abs=0.03)
     assert found["attribute_dropped"] == pytest.approx(0, abs=0.06)
     assert found["attribute_dropped_autoencoder"] == pytest.approx(1, abs=0.01)
-    assert found["attribute_kept_autoencoder"] == pytest.approx(2 / torch.pi, abs=0.03)  # of the best linear function
+    assert found["attribute_kept_autoencoder"] > 0.8
 
 
 def test_the_interval_covers():
