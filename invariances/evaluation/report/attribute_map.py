@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from invariances.evaluation.metrics.attributes.attributes import LEGEND
 from invariances.evaluation.metrics.attributes.image_statistics import STATISTICS
@@ -64,17 +65,18 @@ def attribute_map(layers: Sequence[tuple[str, Metrics]]) -> Figure:
     values = np.vstack([_values([metrics for _, metrics in layers], names, ""), ceiling])
     figure = Figure(figsize=(1.6 + 0.85 * len(names), 1.3 + 0.45 * len(values)), layout="constrained")
     axis = figure.subplots()
-    shown = np.ma.masked_where(np.isnan(values) | (ceiling < MIN_CEILING), values)
+    hidden = np.isnan(values) | (ceiling < MIN_CEILING)
+    shown = np.ma.masked_where(hidden, values)
     axis.set_facecolor("#d9dce2")
     axis.imshow(shown, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     _label(axis, [*(name for name, _ in layers), "reconstruction"], [name.replace("_", " ") for name in names])
     for row, column in np.ndindex(values.shape):
-        _write(axis, row, column, values[row, column], bool(shown.mask[row, column]) if shown.mask.ndim else False)
+        _write(axis, row, column, values[row, column], bool(hidden[row, column]))
     axis.axhline(len(layers) - 0.5, color="white", linewidth=4)
     return figure
 
 
-def _values(layers: Sequence[Metrics], names: Sequence[str], end: str) -> np.ndarray:
+def _values(layers: Sequence[Metrics], names: Sequence[str], end: str) -> NDArray[np.float64]:
     found = [[metrics.get(f"{PREFIX}{name}{end}") for name in names] for metrics in layers]
     return np.array([[np.nan if value is None else value for value in row] for row in found])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -89,7 +90,7 @@ class Attributes(Evaluation[HasConditionalFlow]):
         batch = random_examples(loader, self.n_images, iterator.device, self.seed)
         labels = {k: v for k, v in batch.items() if v.ndim == 1} if self.labels else {}
         if self.table is not None:
-            dataset = getattr(loader, "dataset", loader)
+            dataset = cast(Sized, getattr(loader, "dataset", loader))
             rows = random_subset(len(dataset), self.n_images, self.seed).tolist()
             labels |= read_table(Path(self.table), getattr(dataset, "files", None), rows)
         return attributes(
@@ -130,7 +131,9 @@ def attributes(
 
     A label has no value for a sample. In its place a is the prediction of a ridge regression on codes, or of a logistic
     one for classes, fitted to other images (cross-fitting), and the ceiling is the part of the label's variance that it
-    predicts; classes count as vectors with one 1. Attributes that half of the images lack, or that do not vary, are left out.
+    predicts; classes count as vectors with one 1.
+
+    Attributes that half of the images lack, or that do not vary, are left out.
 
     Args:
         cinn, greybox, autoencoder: see `faithfulness`.
@@ -192,8 +195,11 @@ def _generate(
             flat = as_vectors(statistic(samples.images.flatten(0, 1)))
             sampled[name].append(flat.unflatten(0, (len(indices), n_samples)))
             rebuilt[name].append(as_vectors(statistic(reconstructions)))
-    joined = ({name: torch.cat(parts) for name, parts in each.items()} for each in (sampled, rebuilt))
-    return torch.cat(codes), *joined
+    return torch.cat(codes), _joined(sampled), _joined(rebuilt)
+
+
+def _joined(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat(each) for name, each in parts.items()}
 
 
 def as_vectors(values: Tensor) -> Float[Tensor, "batch d"]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from invariances.evaluation.metrics.estimate import Estimate
+
+Rows: TypeAlias = NDArray[np.float64]
 
 N_FOLDS = 5
 PENALTIES = np.logspace(-1, 6, 15)  # one is chosen by leave-one-out errors, for each attribute
@@ -92,13 +95,13 @@ def predictions(
 class _Regression:
     """Ridge regression on standardised rows."""
 
-    model: Any
+    model: Pipeline
 
     @classmethod
-    def fit(cls, rows: np.ndarray, values: np.ndarray) -> _Regression:
+    def fit(cls, rows: Rows, values: Rows) -> _Regression:
         return cls(make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(rows, values))
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: Rows) -> Rows:
         return self.model.predict(rows).reshape(len(rows), -1)
 
 
@@ -106,24 +109,24 @@ class _Regression:
 class _Classifier:
     """Logistic regression on standardised rows; a class that it has not seen has probability 0."""
 
-    model: Any
+    model: Pipeline
     n_classes: int
 
     @classmethod
-    def fit(cls, rows: np.ndarray, values: np.ndarray) -> _Classifier:
+    def fit(cls, rows: Rows, values: Rows) -> _Classifier:
         labels = values.argmax(axis=1)
         if len(np.unique(labels)) < 2:
-            return cls(DummyClassifier().fit(rows, labels), values.shape[1])
+            return cls(make_pipeline(DummyClassifier()).fit(rows, labels), values.shape[1])
         model = make_pipeline(StandardScaler(), LogisticRegression(C=PRIOR, max_iter=1000))
         return cls(model.fit(rows, labels), values.shape[1])
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: Rows) -> Rows:
         probabilities = np.zeros((len(rows), self.n_classes))
         probabilities[:, self.model.classes_] = self.model.predict_proba(rows)
         return probabilities
 
 
-def principal_coordinates(z: Tensor) -> np.ndarray:
+def principal_coordinates(z: Tensor) -> Rows:
     """Standardised z as at most n coordinates of the same distances, (n, min(n, features)), in float64.
 
     Regressions with a penalty on the squared weights are the same, at the cost of n coordinates.
