@@ -96,7 +96,7 @@ def pin(path: Path) -> None:
         with atomic_write(_pin_of(path)) as part:
             part.write_text(f"{digits}\n")
     except OSError as error:
-        log.warning("%s: cannot be written (%s), so a change of the file would go unnoticed", _pin_of(path), error.strerror)
+        log.warning("%s: its checksum cannot be kept beside it (%s)", path, error.strerror)
 
 
 def _pin_of(path: Path) -> Path:
