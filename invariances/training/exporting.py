@@ -77,7 +77,8 @@ def _card(network: nn.Module, state: Mapping[str, Any], evaluation: StoredEvalua
     """The model card: what the run knows, and nothing else."""
     config = state["config"]
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    lines = ["---", "library_name: invariances", "---", f"# {config.get('experiment_name', type(network).__name__)}", ""]
+    title = config.get("experiment_name", type(network).__name__)
+    lines = ["---", "library_name: invariances", "---", f"# {title}", ""]
     lines += [f"`{config['model']}`, {n_parameters:,} parameters; its arguments are in `{model_folder.CONFIG}`.", ""]
     lines += [f"- trained by: `{config.get('iterator')}`, {checkpoints.weights_of(state)['step']:,} steps"]
     lines += [f"- {split} data: `{name}`" for split, name in _datasets(config)]

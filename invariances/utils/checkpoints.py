@@ -235,8 +235,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     """Load a checkpoint's weights into a module, strictly.
 
     A prefix that wrappers put before every name (`module.`, `model.`) is removed. Weights without the prefix,
-    as of other networks next to `model.`, are ignored. If no name is known and the module has a method
-    `load_released`, that one loads the weights.
+    as of other networks next to `model.`, are ignored. If few of the names are there (released flows share some) and
+    the module has a method `load_released`, that one loads the weights.
 
     Args:
         module: receives the weights; all its weights must be in the checkpoint.
@@ -250,7 +250,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
     found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     load_released = getattr(module, "load_released", None)
-    if callable(load_released) and found and found.keys().isdisjoint(expected):
+    if callable(load_released) and found and 2 * len(found.keys() & expected.keys()) < len(expected):
         try:
             load_released(found)
         except ValueError as error:

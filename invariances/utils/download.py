@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 import pooch
 import requests
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import MaxRetryError, ProtocolError
 
 from invariances.utils.files import atomic_write, locked
 
@@ -130,6 +130,9 @@ def _fetch(path: Path, url: str, checksum: str | None) -> Exception | None:
 
 
 def _reason(error: Exception) -> str:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError) and cause.reason is not None:
+        error = cause.reason  # without the address, which the message has already
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -1,67 +1,15 @@
 import hashlib
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 
 import pytest
 
 from invariances.utils import download as downloads
 from invariances.utils.download import DownloadError, download, pinned
+from tests.file_server import PAGE, serving
 
 GOOD = bytes(range(256)) * 400
 MD5 = "md5:" + hashlib.md5(GOOD).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(GOOD).hexdigest()
-PAGE = b"<html>quota exceeded</html>"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """What the server gives is named by the path."""
-
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        getattr(self, self.path.split("/")[1])()
-
-    def answer(self, body, status=200, length=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(length or len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def good(self):
-        self.answer(GOOD)
-
-    def slow(self):
-        time.sleep(0.5)
-        self.answer(GOOD)
-
-    def changed(self):
-        self.answer(GOOD[:-1] + b"x")
-
-    def page(self):
-        self.answer(PAGE)
-
-    def empty(self):
-        self.answer(b"")
-
-    def half(self):
-        self.answer(GOOD[: len(GOOD) // 2], length=len(GOOD))
-
-    def forbidden(self):
-        self.answer(PAGE, 403)
-
-    def busy(self):
-        self.answer(PAGE, 503)
-
-    def hasty(self):
-        """Break off at first, then serve the whole file."""
-        self.half() if self.server.requests.count("/hasty") == 1 else self.good()
-
-    def nothing(self):
-        """Close the connection without a word."""
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +19,8 @@ def no_pauses(monkeypatch):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests = []
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(GOOD) as server:
+        yield server
 
 
 FAULTS = ["changed", "page", "empty", "half", "forbidden", "busy", "nothing"]
