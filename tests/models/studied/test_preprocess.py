@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torchvision
 
 from invariances.models import Preprocess
+from invariances.models.pretrained import _stated
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,38 @@ def test_gradients_pass_through():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_dtype_of_the_images_is_kept(dtype):
     assert Preprocess(4)(torch.zeros(1, 3, 4, 4, dtype=dtype)).dtype == dtype
+
+
+def test_the_shorter_side_is_resized_and_the_centre_cut_out():
+    ramp = torch.arange(12.0).expand(1, 1, 4, 12) / 12
+    out = Preprocess(2, mean=(0.5,), std=(0.5,), resize=4)(ramp)
+    torch.testing.assert_close(out[0, 0], ramp[0, 0, 1:3, 5:7])
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "swin_t"])
+def test_it_does_what_the_weights_of_torchvision_state(name):
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    x = torch.rand(1, 3, 300, 260, generator=torch.Generator().manual_seed(0)) / 2 + 0.25  # no overshooting
+    ours = _stated(transforms)(2 * x - 1)
+    torch.testing.assert_close(ours, transforms(x), atol=2e-3, rtol=0)
+
+
+def test_settings_are_part_of_the_state():
+    given = Preprocess([8, 4], mean=(0.1,), std=(0.2,), resize=9, interpolation="bicubic", antialias=True)
+    other = Preprocess(4)
+    other.load_state_dict(given.state_dict())
+    assert other.settings == given.settings and repr(other) == repr(given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size is 0"),
+        ({"size": [1, 2, 3]}, r"size is \[1, 2, 3\]"),
+        ({"size": 8, "resize": 7}, "resize is 7; expected 8 or more"),
+        ({"size": 8, "mean": [0.5]}, r"mean is \[0.5\] and std"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocess(**settings)
