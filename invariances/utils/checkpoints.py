@@ -11,7 +11,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -271,9 +271,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
-    weights, expected = weights_of(state), module.state_dict()
-    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
-    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    expected = module.state_dict()
+    weights = weights_of(state)
+    found = without_prefix(weights, expected)
     if not _load_released(module, weights, n_known=len(found.keys() & expected.keys()), path=path):
         _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
@@ -308,6 +308,17 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     common = os.path.commonprefix(list(weights))
     prefix = max((prefix for prefix in PREFIXES if common.startswith(prefix)), key=len)
     return {name.removeprefix(prefix): value for name, value in weights.items()}
+
+
+def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """The weights under the prefix, of `PREFIXES`, under which most of the expected names are found, without it.
+
+    >>> list(without_prefix({"module.a": torch.zeros(1)}, ["a"]))
+    ['a']
+    """
+    expected = list(expected)
+    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

@@ -7,9 +7,11 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from invariances.models import Classifier, DigitClassifier, Greybox, Preprocess
 from invariances.models.pretrained import load_network
+from invariances.utils.weights import fingerprint
 
 
 def images(n=3, size=64, channels=3, seed=0):
@@ -533,3 +535,149 @@ def test_it_stays_frozen_when_the_owner_trains_the_network_he_gave():
     network.train()
     assert torch.equal(box.decode(z), y)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+# --- bypasses that the graph does not show, or shows where there is none ---
+
+
+class Hidden(nn.Module):
+    """A small network, some of whose values leave the graph."""
+
+    in_size = 8
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.body, self.other, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(144, 5)
+
+    def forward(self, x):
+        if self.kind == "no_grad":
+            with torch.no_grad():
+                return self.head(self.other(self.body(x)).flatten(1))
+        if self.kind == "checkpoint":
+            inner = checkpoint(lambda x: self.other(self.body(x)), x, use_reentrant=True)
+            return self.head(inner.flatten(1))
+        faint = 1e-6 * x.detach().mean((1, 2, 3))[:, None]
+        return self.head(self.other(self.body(x)).flatten(1)) + faint
+
+
+@pytest.mark.parametrize("kind", ["no_grad", "checkpoint"])
+def test_layers_hidden_from_the_graph_are_split_by_values(kind):
+    torch.manual_seed(0)
+    model = Hidden(kind).eval()
+    assert names(model) == ["input", "body", "other", "head", "softmax"]
+    assert all(Greybox(model, layer).exact(images(size=8)) == 0 for layer in names(model))
+
+
+def test_faint_bypasses_outside_the_graph_are_seen():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=r"does not determine the output.*other values reach the output too"):
+        Greybox(Hidden("faint"), "body")
+    assert names(Hidden("faint")) == ["input", "softmax"]
+
+
+def test_a_bypassed_layer_may_be_used_as_a_representation_alone(resnet):
+    box = Greybox(resnet, "layer1.0.conv1", in_size=64, exact=False)
+    assert not box.splits and "is bypassed" in box.cautions[0]
+    assert box.encode(images()).shape == (3, 64, 16, 16)
+    with pytest.raises(ValueError, match="does not determine the output"):
+        box.decode(torch.zeros(1, *box.shape))
+
+
+# --- wrapped networks, and other precisions and shapes ---
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="aot_eager")])
+def test_wrapped_networks_are_used_without_their_wrapper(wrap):
+    model, x = digits(), images(size=32)
+    box = Greybox(wrap(model), "module.conv2")
+    assert box.layer == "conv2"
+    torch.testing.assert_close(box.encode(x), Greybox(model, "conv2").encode(x))
+    assert box.exact(x) < 1e-5
+
+
+def test_compiled_parts_run_with_hooks():
+    model = digits()
+    model.conv2.compile(backend="aot_eager")
+    box = Greybox(model, "conv2.0")
+    assert box.exact(images(size=32)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_networks_in_half_precision_take_and_give_single(dtype):
+    model, x = digits().to(dtype), images(size=32)
+    box = Greybox(model, "conv2")
+    z = box.encode(x)
+    assert z.dtype == box.decode(z).dtype == box(x).dtype == torch.float32
+    assert torch.equal(z, z.to(dtype).float()) and box.exact(x) == 0
+
+
+def test_images_need_not_be_square():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 4, 5))
+    box = Greybox(model, "1", in_size=[16, 8])
+    assert box.shape == (4, 8, 4) and box.exact(torch.rand(2, 3, 16, 8)) < 1e-6
+
+
+# --- names, weights and preprocessing ---
+
+
+def test_layers_by_the_papers_names_and_numbers(alexnet, resnet):
+    named = {name: Greybox(alexnet, name, in_size=64).layer for name in ("conv5", "fc6", "fc7", "fc8", "softmax")}
+    assert list(named.values()) == ["features.11", "classifier.2", "classifier.5", "classifier.6", "softmax"]
+    numbered = [Greybox(alexnet, split_idx=i, in_size=64).layer for i in (12, 18, 21, 22, 23)]
+    assert numbered == list(named.values())
+    found = [Greybox(resnet, split_idx=i, in_size=64).layer for i in (0, 4, 5, 6, 7, 8, 9, 11, 12)]
+    assert found == ["input", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc", "softmax"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give one of them"),
+        ({"layer": "fc6", "split_idx": 18}, "give one of them"),
+        ({"split_idx": 24}, "split_idx is 24; expected 0 to 23 for AlexNet"),
+        ({"layer": "fc9"}, "layer 'fc9' does not exist; nearest: fc"),
+    ],
+)
+def test_mistakes_in_layers_are_named(alexnet, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Greybox(alexnet, in_size=64, **arguments)
+
+
+def test_split_idx_is_for_the_published_networks():
+    with pytest.raises(ValueError, match="known for AlexNet, ResNet, not for DigitClassifier"):
+        Greybox(digits(), split_idx=1)
+
+
+def test_weights_of_a_file_and_settings_of_preprocessing(tmp_path, caplog):
+    source, x = digits(), images(size=50)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "net.pt")
+    spec = {"class": "invariances.models.DigitClassifier", "width": 4}
+    settings = {"size": 32, "mean": [0.5], "std": [0.25]}
+    box = Greybox(spec, "conv2", weights=tmp_path / "net.pt", preprocess=settings)
+    assert box.cautions == [] and box.in_size == 32
+    expected = Greybox(source, "conv2", preprocess=Preprocess(32, [0.5], [0.25]))
+    torch.testing.assert_close(box.encode(x), expected.encode(x))
+    box = Greybox(spec, "conv2")
+    assert box.cautions == [
+        "invariances.models.DigitClassifier has the weights of its constructor, random unless it loads some: "
+        "none are given"
+    ]
+    assert box.cautions[0] in caplog.text
+
+
+def test_partial_weights_are_warned_of(tmp_path, caplog):
+    part = {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
+    torch.save(part, tmp_path / "part.pth")
+    box = Greybox("torchvision:squeezenet1_1", "features.0", weights=tmp_path / "part.pth", weights_partial=True)
+    assert "part.pth holds 2 of 52 weights; 50 have their start values" in box.cautions[0]
+    assert box.cautions[0] in caplog.text and not box.encode(images(1)).any()
+
+
+def test_the_fingerprint_tells_one_preprocessing_from_another():
+    model = digits()
+    given = [None, Preprocess(32), Preprocess(32, std=(0.2, 0.2, 0.2)), lambda x: x / 2, lambda x: x / 3]
+    found = [fingerprint(Greybox(model, "conv1", preprocess=preprocess)) for preprocess in given]
+    assert len(set(found)) == len(given)
+    assert fingerprint(Greybox(model, "conv1", preprocess=lambda x: x / 2)) == found[3]
