@@ -50,7 +50,7 @@ class AutoencoderLoss(nn.Module):
         kl_weight: weight of the KL divergence.
         pixel_loss: "l1" for |x − x̂|, "l2" for (x − x̂)².
         perceptual: d: "lpips"; or {checkpoint: network, layers: [names]}, see `FeatureDistance`; or a module.
-        spectral_norm: normalise the discriminator's weights instead of its activations.
+        spectral_norm: normalise the discriminator's weights, too, see `PatchDiscriminator`.
         disc_num_layers: number of the discriminator's convolutions of stride 2.
         disc_width: channels after its first convolution.
 
