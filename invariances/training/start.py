@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.checking import check
-from invariances.config.reading import dump, read
+from invariances.config.reading import dump, read, read_file
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import Run, resolve_checkpoint
+from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def start(
         overrides: `Section/key` -> YAML text.
         train: train; by default evaluate.
         project: an earlier run; the files are merged into its config.
-        checkpoint: a path, or latest:EXPERIMENT; with a project, its last one is the default.
-        name: of a new run's folder; the experiment's name is the default.
+        checkpoint: a path, or latest:EXPERIMENT; that of the config, or the last one of the project, is the default.
+        name: of a new run's folder, where the experiment's name is the default; or of the evaluation of a project.
         retrain: start at step 0, from the weights of the checkpoint.
         debug: a few steps on a few examples, in a new run.
         allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
@@ -47,17 +48,40 @@ def start(
         UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
-    base = {} if earlier is None else earlier.config()
+    base = _saved_config(checkpoint, files, overrides, debug) if earlier is None else earlier.config()
     config = check(read(files, overrides, base), train)
     config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
+    if earlier is None or not earlier.has_checkpoints:
+        checkpoint = checkpoint or config.get("checkpoint")
+    if checkpoint is None and earlier is None and not train:
+        raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
     config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
     source, resumed = _source(checkpoint, earlier, train, retrain, debug)
     if resumed is not None and name is not None:
-        raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+        if train:
+            raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+        resumed.evaluation_name = name
     if debug and resumed is None:
         config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
     with _run_of(config, name, resumed, "train" if train else "eval") as run:
         _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
+
+
+def _saved_config(
+    checkpoint: str | None, files: Sequence[str | Path], overrides: Mapping[str, str] | None, debug: bool
+) -> dict[str, Any]:
+    """The config in a checkpoint, if the files do not name a model; else an empty one.
+
+    Raises:
+        UserError: the checkpoint holds weights alone.
+    """
+    if checkpoint is None or "model" in (overrides or {}) or any("model" in read_file(path) for path in files):
+        return {}
+    path = resolve_checkpoint(checkpoint, debug=debug)
+    config = checkpoints.load(path).get("config")
+    if not isinstance(config, Mapping):
+        raise UserError(f"{path}: holds weights without a config; name the config of its model too, after -b")
+    return dict(config)
 
 
 def _source(

@@ -26,6 +26,7 @@ NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
 RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # needed to resume, besides the weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
+SOURCES = "give the checkpoint of a run, latest:EXPERIMENT, or a released one (invariances zoo ls lists them)"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
@@ -47,7 +48,7 @@ def damage(path: Path) -> str | None:
     """Why a file is no intact checkpoint, or None. Compares checksums and unpickles nothing."""
     if not path.exists():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
-        return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else "")
+        return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else f"; {SOURCES}")
     if path.is_dir():
         files = numbered(path)
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
