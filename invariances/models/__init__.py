@@ -6,8 +6,8 @@ from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
 from invariances.models.mlp import MLP
-from invariances.models.pretrained import Preprocess
 from invariances.models.splitting import Layer
+from invariances.models.studied.preprocess import Preprocess
 
 __all__ = [
     "MLP",

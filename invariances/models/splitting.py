@@ -1,19 +1,15 @@
-"""The layers of a network: one traced forward pass, and at which layers the network can be split in two."""
+"""At which layers a network can be split in two, as the autograd graph of one forward pass shows."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from threading import get_ident
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from invariances.errors import InvalidInput
-from invariances.utils.names import nearest
-
-HOW_TO_LIST = "list all with Greybox.layers(MODEL) or `invariances layers MODEL`"
+from invariances.models.studied.channel_order import layout_of
+from invariances.models.studied.layout import Shape, Tokens, Vector, shape_of
+from invariances.models.studied.tracing import Call, Trace
 
 
 @dataclass(frozen=True)
@@ -24,15 +20,17 @@ class Layer:
         name: as in `named_modules()`, or `input` or `softmax`.
         type: the module's class.
         shape: (C, H, W) of its output; (C, 1, 1) for vectors.
+        tokens: what is taken of a transformer's tokens, see `Greybox`; None for other layers.
 
     >>> from invariances.models import DigitClassifier, Greybox
     >>> Greybox.layers(DigitClassifier())[-2]
-    Layer(name='logits', type='Linear', shape=(10, 1, 1))
+    Layer(name='logits', type='Linear', shape=(10, 1, 1), tokens=None)
     """
 
     name: str
     type: str
-    shape: tuple[int, int, int]
+    shape: Shape
+    tokens: str | None = None
 
 
 class EndpointWrapper(nn.Module):
@@ -68,79 +66,10 @@ class EndpointWrapper(nn.Module):
         """
         output = self.network(self.input(x))
         if not isinstance(output, Tensor):
-            raise InvalidInput(f"the network returns a {type(output).__name__}; expected a tensor")
+            raise InvalidInput(
+                f"the network returns a {type(output).__name__}; expected a tensor, use a module that returns the logits"
+            )
         return self.softmax(output)
-
-
-@dataclass(frozen=True)
-class Call:
-    """The output of one call of a module, and its node in the autograd graph at that time.
-
-    A later in-place operation (ReLU, `out += identity`) makes the tensor point to another node.
-    """
-
-    output: Any
-    node: Node | None
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One forward pass of a network.
-
-    Attributes:
-        input: the network's input.
-        output: the network's output.
-        calls: the calls of each module that was called, in the order in which the modules finished.
-    """
-
-    input: Tensor
-    output: Tensor
-    calls: dict[nn.Module, list[Call]]
-
-
-def trace(network: nn.Module, images: Tensor) -> Trace:
-    """Run a network once, in eval mode, and record the outputs of all its modules.
-
-    Every output is cloned, which makes it a node of the graph even if a layer returns its input (`nn.Identity`)
-    or a view of it (`nn.Flatten`).
-
-    >>> traced = trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(3, 1, 2, 2))
-    >>> [calls[0].output.shape[1] for calls in traced.calls.values()]
-    [4, 2, 2]
-    """
-    calls: dict[nn.Module, list[Call]] = {}
-
-    def record(module: nn.Module, _args: Any, output: Any) -> Any:
-        output = output.clone() if isinstance(output, Tensor) else output
-        calls.setdefault(module, []).append(Call(output, getattr(output, "grad_fn", None)))
-        return output
-
-    with ExitStack() as hooks, torch.enable_grad(), evaluating(network):
-        for module in network.modules():
-            hooks.enter_context(module.register_forward_hook(record))
-        start = images.detach().requires_grad_().clone()
-        return Trace(start, network(start), calls)
-
-
-@contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks in eval mode within the context; afterwards each of their modules has its previous mode.
-
-    >>> network = nn.Dropout()
-    >>> with evaluating(network):
-    ...     print(network.training)
-    False
-    >>> network.training
-    True
-    """
-    modes = {module: module.training for network in networks for module in network.modules()}
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def bypassed(traced: Trace, through: Node | None) -> bool:
@@ -161,20 +90,27 @@ def bypassed(traced: Trace, through: Node | None) -> bool:
     return False
 
 
-def why_not_splittable(module: nn.Module, traced: Trace) -> str | None:
-    """Why a network cannot be split at a module, or None if it can."""
-    calls = traced.calls.get(module, [])
+def why_not_readable(module: nn.Module, traced: Trace) -> str | None:
+    """Why the output of a module is no representation, or None if it is one."""
+    calls = traced.of(module)
     if not calls:
         return _why_never_called(module)
     if len(calls) > 1:
         return f"is called {len(calls)} times in one forward pass"
-    output = calls[0].output
-    if not isinstance(output, Tensor):
-        return f"returns a {type(output).__name__}; expected a tensor"
-    if output.ndim not in (2, 4):
-        return f"returns a tensor of shape {tuple(output.shape)}; expected (B, C) or (B, C, H, W)"
-    if bypassed(traced, calls[0].node):
+    if calls[0].returned is None:
+        return f"returns a {type(calls[0].output).__name__}; expected a tensor"
+    if layout_at(module, traced) is None:
+        return f"returns a tensor of shape {calls[0].returned}; expected (B, C) or (B, C, H, W), or tokens (B, N, C)"
+    return None
+
+
+def why_not_splittable(module: nn.Module, traced: Trace) -> str | None:
+    """Why a network cannot be split at a module as far as the autograd graph shows, or None if it can."""
+    node = traced.of(module)[0].node
+    if node is not None and bypassed(traced, node):
         return "is bypassed: a skip connection or another branch leads around it to the output"
+    if node is None and not traced.hidden:
+        return "does not depend on the images"
     return None
 
 
@@ -185,55 +121,54 @@ def _why_never_called(module: nn.Module) -> str:
     return f"is a {type(module).__name__} that is never called itself, only its parts: {', '.join(children)}"
 
 
-def splittable_layers(network: EndpointWrapper, traced: Trace) -> dict[str, Layer]:
-    """The layers at which a network can be split, by name, in the order of the forward pass."""
-    return {
-        name: Layer(name, type(module).__name__, shape_of(calls[0].output))
-        for module, calls in traced.calls.items()
-        for name, layer in network.layers().items()
-        if layer is module and why_not_splittable(module, traced) is None
-    }
+def layout_at(module: nn.Module, traced: Trace) -> Vector | None:
+    """How the output of a module that is called once is read; tokens are read as a whole."""
+    index = next(index for index, call in enumerate(traced.calls) if call.module is module)
+    root = traced.calls[-1].module  # finishes last
+    has_class = not any(getattr(part, "cls_token", 0) is None for part in root.modules())
+    return layout_of(index, traced.calls, has_class)
 
 
-def output_of(network: EndpointWrapper, name: str, traced: Trace) -> Tensor:
-    """The output of the layer of this name, if the network can be split there.
+def splittable_layers(network: EndpointWrapper, traced: Trace) -> list[Layer]:
+    """The layers at which a network can be split as far as the graph shows, in the order of the forward pass."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in network.layers().items():
+        names.setdefault(module, []).append(name)
+    return [
+        Layer(name, type(call.module).__name__, shape_of(layout.read(call.output)), layout.tokens)
+        for call in traced.calls
+        for name in names.get(call.module, [])
+        if not (why_not_readable(call.module, traced) or why_not_splittable(call.module, traced))
+        for layout in exact_layouts(call, traced)
+    ]
 
-    Raises:
-        InvalidInput: there is no such layer, or the network cannot be split there, with the reason.
+
+def exact_layouts(call: Call, traced: Trace) -> list[Vector]:
+    """The ways to read the output of a layer that determine the network's output, at least to first order.
+
+    A part of the tokens does so if the others are the same for all images, or if the output does not depend on them;
+    their mean, if in addition the output depends on each patch in the same way.
     """
-    layers = network.layers()
-    if name not in layers:
-        near = nearest(name, layers)
-        suggestion = f"; nearest: {near}" if near else ""
-        raise InvalidInput(f"layer {name!r} does not exist{suggestion}; {HOW_TO_LIST}")
-    if reason := why_not_splittable(layers[name], traced):
-        raise InvalidInput(f"layer {name!r} {reason}; {HOW_TO_LIST}")
-    return traced.calls[layers[name]][0].output
+    layout = layout_at(call.module, traced)
+    if not isinstance(layout, Tokens):
+        return [] if layout is None else [layout]
+    gradient = _gradient(call, traced)
+    others = [choice for choice in layout.choices() if choice.tokens != "all"]
+    return [layout, *(choice for choice in others if gradient is not None and _suffices(choice, call, gradient))]
 
 
-def shape_of(output: Tensor) -> tuple[int, int, int]:
-    """(C, H, W) of an output of rank 4; (C, 1, 1) of rank 2.
-
-    >>> shape_of(torch.zeros(2, 5))
-    (5, 1, 1)
-    """
-    channels, height, width = (*output.shape[1:], 1, 1)[:3]
-    return channels, height, width
+def _gradient(call: Call, traced: Trace) -> Tensor | None:
+    """Gradient of a random combination of the network's outputs with respect to the output of a layer."""
+    if not traced.output.requires_grad or not call.output.requires_grad:
+        return None
+    direction = torch.randn(traced.output.shape, generator=torch.Generator().manual_seed(0)).to(traced.output)
+    return torch.autograd.grad(traced.output, call.output, direction, retain_graph=True, allow_unused=True)[0]
 
 
-@contextmanager
-def output_replaced(module: nn.Module, replace: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within the context, calls of the module from this thread return `replace(output)`.
-
-    >>> network = nn.Identity()
-    >>> with output_replaced(network, torch.neg):
-    ...     print(network(torch.ones(1)))
-    tensor([-1.])
-    """
-    thread = get_ident()  # other threads may use the same network at the same time
-
-    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
-        return replace(output) if get_ident() == thread else None
-
-    with module.register_forward_hook(hook):
-        yield
+def _suffices(choice: Tokens, call: Call, gradient: Tensor) -> bool:
+    output = call.output.detach()
+    kept = choice.read(gradient)
+    left_out = gradient - choice.write(kept, torch.zeros_like(gradient))
+    moving = (output != output[:1]).any(dim=0)
+    rounding = 1e-5 if choice.tokens == "mean" else 0.0
+    return not (left_out[:, moving].abs() > rounding * gradient.abs().max()).any()

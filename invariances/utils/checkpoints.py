@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -228,9 +228,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
-    weights, expected = weights_of(state), module.state_dict()
-    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
-    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    expected = module.state_dict()
+    found = without_prefix(weights_of(state), expected)
     load_released = getattr(module, "load_released", None)
     if callable(load_released) and found and found.keys().isdisjoint(expected):
         try:
@@ -241,6 +240,17 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
         _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
         raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
+
+
+def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """The weights under the prefix, of `PREFIXES`, under which most of the expected names are found, without it.
+
+    >>> list(without_prefix({"module.a": torch.zeros(1)}, ["a"]))
+    ['a']
+    """
+    expected = list(expected)
+    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

@@ -53,9 +53,18 @@ def fingerprint(network: nn.Module) -> str:
     (False, True)
     """
     addresses = re.compile("0x[0-9a-f]+")  # of functions, which differ from process to process
-    digest = hashlib.sha256(addresses.sub("", repr(network)).encode())
-    for name, value in network.state_dict().items():
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:DIGITS]
+    weights = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    return digest(addresses.sub("", repr(network)), weights)
+
+
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """The first digits of a hash of a text and of tensors with their names.
+
+    >>> digest("", {"a": torch.zeros(2)}) == digest("", {"a": torch.zeros(2, 1)})
+    False
+    """
+    found = hashlib.sha256(text.encode())
+    for name, value in tensors.items():
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:DIGITS]

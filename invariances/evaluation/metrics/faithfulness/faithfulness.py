@@ -32,7 +32,7 @@ from invariances.evaluation.metrics.faithfulness.similarity import mean_similari
 from invariances.evaluation.metrics.faithfulness.variation import Factors, hue_coverage, shares, spread, variation
 from invariances.evaluation.random_indices import random_examples
 from invariances.models import Frozen
-from invariances.models.splitting import evaluating
+from invariances.models.studied.tracing import evaluating
 from invariances.utils.arguments import require_at_least
 
 

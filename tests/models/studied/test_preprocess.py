@@ -39,7 +39,3 @@ def test_gradients_pass_through():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_dtype_of_the_images_is_kept(dtype):
     assert Preprocess(4)(torch.zeros(1, 3, 4, 4, dtype=dtype)).dtype == dtype
-
-
-def test_nothing_of_it_stands_in_checkpoints():
-    assert Preprocess(4).state_dict() == {}

@@ -1,0 +1,62 @@
+"""Weights of a network under study from a file."""
+
+from pathlib import Path
+
+from torch import nn
+
+from invariances.errors import UserError
+from invariances.utils import checkpoints
+from invariances.utils.weights import first, mismatch
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors")
+
+
+def is_file(weights: str | Path) -> bool:
+    """Whether weights are given as a file, and not by name.
+
+    >>> is_file("net.pt"), is_file("weights/net"), is_file("IMAGENET1K_V1")
+    (True, True, False)
+    """
+    path = Path(weights)
+    return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()
+
+
+def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> str | None:
+    """Load a state dict into a network: bare, under `state_dict`, or with `module.` or `model.` before its names.
+
+    Args:
+        network: receives the weights.
+        path: of the file.
+        partial: whether weights may be missing in the file; these stay as they are.
+
+    Returns:
+        what is missing, in one line; None if nothing is.
+
+    Raises:
+        UserError: the file cannot be read, or its weights do not fit: how many, and the first of them.
+    """
+    path = Path(path)
+    state = checkpoints.load(path)
+    if not partial:
+        checkpoints.load_weights(network, state, path)
+        return None
+    expected = network.state_dict()
+    found = checkpoints.without_prefix(checkpoints.weights_of(state), expected)
+    fitting = {name: weight for name, weight in found.items() if name in expected}
+    shapes = [name for name, weight in fitting.items() if weight.shape != expected[name].shape]
+    if shapes or not fitting:
+        raise UserError(f"{path}: does not fit {type(network).__name__}: {mismatch(found, expected)}")
+    checkpoints.load_weights(network, expected | fitting, path)
+    return _missing(path, expected.keys() - fitting.keys(), len(expected), found.keys() - expected.keys())
+
+
+def _missing(path: Path, missing: set[str], total: int, unused: set[str]) -> str | None:
+    """
+    >>> _missing(Path("a.pt"), {"fc.bias"}, 12, set())
+    'a.pt holds 11 of 12 weights; 1 has its start value (fc.bias)'
+    """
+    if not missing:
+        return None
+    verb = "has its start value" if len(missing) == 1 else "have their start values"
+    rest = f"; of the file {len(unused)} not used ({first(sorted(unused))})" if unused else ""
+    return f"{path} holds {total - len(missing)} of {total} weights; {len(missing)} {verb} ({first(sorted(missing))}){rest}"
