@@ -15,6 +15,7 @@ FLOORS = [
     {"losses"},
     {"iterators", "evaluation"},
     {"config"},
+    {"zoo"},
     {"training"},
     {"demo"},
     {"cli"},

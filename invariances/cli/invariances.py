@@ -1,14 +1,14 @@
-"""List the layers of a network, and report on evaluated runs."""
+"""List the layers of a network, report on evaluated runs, fetch released models, and export one's own."""
 
 import argparse
 import sys
 
-from invariances.cli import layers, report
+from invariances.cli import export, layers, report, zoo
 from invariances.cli.command_line import Parser
 from invariances.errors import UserError
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"layers": layers, "report": report}
+COMMANDS = {"layers": layers, "report": report, "zoo": zoo, "export": export}
 
 
 def main(arguments: list[str] | None = None) -> int:
