@@ -170,13 +170,16 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
 
     A mapping merged into text keeps the text as its `class`: `train: a.Class` and `train: {size: 64}` merge to
-    `train: {class: a.Class, size: 64}`.
+    `train: {class: a.Class, size: 64}`. A mapping with another `class` replaces the earlier one, whose arguments were
+    those of its own class.
     """
     merged = dict(base)
     for key, value in layer.items():
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, dict):
             old = {"class": old}
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("class", old.get("class")) != old.get("class"):
+            old = None
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 

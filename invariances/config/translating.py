@@ -106,13 +106,11 @@ def _default(notes: Notes, section: Config, name: str, key: str, value: Any) -> 
 
 
 def _pretrained(config: Config, notes: Notes) -> None:
-    """`pretrained_model`, `pretrained_key`: the class and the released weights of a flow to evaluate."""
-    if "pretrained_model" in config:
-        config["model"] = config.pop("pretrained_model")
-        notes.mapped["pretrained_model"] = "model"
+    """`pretrained_key`: a released flow, with its class and arguments; `model` only stood in its place."""
     if "pretrained_key" in config:
         config["checkpoint"] = RELEASED + config.pop("pretrained_key")
-        notes.mapped["pretrained_key"] = f"checkpoint {config['checkpoint']}"
+        classes = {config.pop(key) for key in ("model", "pretrained_model") if key in config}
+        notes.mapped["pretrained_key"] = f"checkpoint {config['checkpoint']}, in place of {', '.join(sorted(classes))}"
 
 
 def _dim_evaluator(config: Config, notes: Notes) -> None:
@@ -121,12 +119,13 @@ def _dim_evaluator(config: Config, notes: Notes) -> None:
         return
     if "first_stage" in config and ("model" not in config or "Transformer" in config):
         _take_first_stage(config)
-    classifies = renamed(str(config.get("model"))).endswith("Classifier")
-    config["iterator"] = f"invariances.iterators.{'Classifier' if classifies else 'Autoencoder'}Iterator"
-    if not classifies and "loss" not in config:
-        config |= {"loss": "invariances.losses.AutoencoderLoss", "Loss": {"perceptual_weight": 0}}
-    for key in ("fid", "fid_stats"):
+    for key in ("iterator", "fid", "fid_stats"):
         config.pop(key, None)
+    if "model" in config:  # else the checkpoint has all of it
+        classifies = renamed(config["model"]).endswith("Classifier")
+        config["iterator"] = f"invariances.iterators.{'Classifier' if classifies else 'Autoencoder'}Iterator"
+        if not classifies and "loss" not in config:
+            config |= {"loss": "invariances.losses.AutoencoderLoss", "Loss": {"perceptual_weight": 0}}
     faces = "CelebA" in str(_section(config, "datasets").get("validation"))
     factors = _section(config, "CelebAFactors").get("attributes", ATTRIBUTES) if faces else ["digit", "colour"]
     config["evaluation"] = {"factor_sizes": {"factors": factors}}
@@ -262,9 +261,7 @@ def _trainer(config: Config, notes: Notes) -> None:
         config["trainer"] = counterparts[key] | (config.get("trainer") or {})
         notes.mapped[key] = ", ".join(f"trainer/{name}" for name in counterparts[key])
         del config[key]
-    notes.unused += [key for key in UNUSED if key in config]
-    for key in UNUSED:
-        config.pop(key, None)
+    notes.unused += [key for key in UNUSED if config.pop(key, None) is not None]
     _default(notes, config, "", "log_freq", 1000)
 
 

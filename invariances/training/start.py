@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.checking import check
-from invariances.config.reading import dump, read, read_file
+from invariances.config.reading import dump, merge, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import Run, resolve_checkpoint
@@ -48,13 +48,13 @@ def start(
         UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
-    base = _saved_config(checkpoint, files, overrides, debug) if earlier is None else earlier.config()
-    config = check(read(files, overrides, base), train)
-    config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
+    config = read(files, overrides, {} if earlier is None else earlier.config())
     if earlier is None or not earlier.has_checkpoints:
         checkpoint = checkpoint or config.get("checkpoint")
     if checkpoint is None and earlier is None and not train:
         raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
+    config = check(_with_model(config, checkpoint, debug), train)
+    config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
     config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
     source, resumed = _source(checkpoint, earlier, train, retrain, debug)
     if resumed is not None and name is not None:
@@ -67,21 +67,21 @@ def start(
         _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
-def _saved_config(
-    checkpoint: str | None, files: Sequence[str | Path], overrides: Mapping[str, str] | None, debug: bool
-) -> dict[str, Any]:
-    """The config in a checkpoint, if the files do not name a model; else an empty one.
+def _with_model(config: dict[str, Any], checkpoint: str | None, debug: bool) -> dict[str, Any]:
+    """A config that names no model, laid over that of the checkpoint; any other config is returned unchanged.
 
     Raises:
         UserError: the checkpoint holds weights alone.
     """
-    if checkpoint is None or "model" in (overrides or {}) or any("model" in read_file(path) for path in files):
-        return {}
+    if "model" in config or checkpoint is None:
+        return config
     path = resolve_checkpoint(checkpoint, debug=debug)
-    config = checkpoints.load(path).get("config")
-    if not isinstance(config, Mapping):
+    saved = checkpoints.load(path).get("config")
+    if not isinstance(saved, Mapping):
         raise UserError(f"{path}: holds weights without a config; name the config of its model too, after -b")
-    return dict(config)
+    if "Transformer" in config and "Model" in saved:  # of a released flow
+        saved = {"Transformer" if name == "Model" else name: value for name, value in saved.items()}
+    return merge(saved, config)
 
 
 def _source(
