@@ -6,6 +6,7 @@ from typing import Any
 
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS
+from invariances.config.nodes import class_and_arguments
 from invariances.config.parts import PARTS, build_networks
 from invariances.config.signatures import make, parameters, prefix_errors
 from invariances.errors import InvalidInput, UserError
@@ -15,13 +16,6 @@ from invariances.utils.names import hint
 # of any installed module with arguments of its choice.
 ITERATOR = "pytorch_lightning.LightningModule"
 DEBUG_BATCHES = 2  # of each split, in a debug run
-
-
-def class_and_arguments(spec: Any) -> tuple[Any, Any]:
-    """The class path and the arguments of `package.Class` or `{class: package.Class, argument: value}`."""
-    if not isinstance(spec, Mapping):
-        return spec, {}
-    return spec.get("class"), {name: value for name, value in spec.items() if name != "class"}
 
 
 def locate_dataset(path: Any, split: str) -> type:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from invariances.config.building import (
-    class_and_arguments,
     evaluation_specs,
     locate_dataset,
     locate_evaluation,
@@ -19,6 +18,7 @@ from invariances.config.building import (
 from invariances.config.classes import locate
 from invariances.config.keys import INTEGRATIONS, KEYS, PAIRS, Key
 from invariances.config.needs import unmet
+from invariances.config.nodes import class_and_arguments
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
 from invariances.errors import UserError

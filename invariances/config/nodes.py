@@ -1,7 +1,7 @@
 """Recognise the values of a config that describe a network or a checkpoint.
 
 - `{checkpoint: …}`, with `model` and `subconfig` for files that do not name their class: a trained network.
-- `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network split at a layer.
+- `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network split at a layer; `split_idx` may replace `layer`.
 - text under a key `checkpoint`, in any section: a checkpoint, as a path or as latest:EXPERIMENT.
 """
 
@@ -19,7 +19,7 @@ def is_greybox(node: Any) -> bool:
     (True, False)
     """
     named = isinstance(node, Mapping) and bool(node.keys() & {CHECKPOINT, "model"})
-    return named and "layer" in node and "class" not in node
+    return named and bool(node.keys() & {"layer", "split_idx"}) and "class" not in node
 
 
 def is_trained(node: Any) -> bool:
@@ -51,3 +51,10 @@ def map_checkpoints(value: Any, key: str, function: Callable[[str, str], str]) -
         return {name: map_checkpoints(item, f"{key}/{name}".lstrip("/"), function) for name, item in value.items()}
     names_checkpoint = isinstance(value, str) and key.rpartition("/")[2] == CHECKPOINT and "/" in key
     return function(value, key) if names_checkpoint else value
+
+
+def class_and_arguments(spec: Any) -> tuple[Any, Any]:
+    """The class path and the arguments of `package.Class` or `{class: package.Class, argument: value}`."""
+    if not isinstance(spec, Mapping):
+        return spec, {}
+    return spec.get("class"), {name: value for name, value in spec.items() if name != "class"}

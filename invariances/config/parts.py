@@ -4,20 +4,22 @@ They are arguments of the task's constructor. A task with an object of a new kin
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from invariances.config.classes import locate
-from invariances.config.nodes import CHECKPOINT, TRAINED, is_greybox, is_trained
-from invariances.config.signatures import find_and_bind, make, prefix_errors, show
+from invariances.config.nodes import CHECKPOINT, TRAINED, class_and_arguments, is_greybox, is_trained
+from invariances.config.signatures import find_and_bind, make, parameters, prefix_errors, show
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
 Config = Mapping[str, Any]
 NETWORK = "torch.nn.Module"  # base of the classes under `model` and `loss`
 GREYBOX = "invariances.models.Greybox"
+CONDITIONING = ("conditioning_in_channels", "conditioning_spatial_size")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,17 @@ def _check_class(config: Config, name: str) -> Iterator[str]:
     arguments = config.get(section)
     if isinstance(arguments, Mapping) and isinstance(arguments.get("factor_config"), str):
         arguments = {**arguments, "factor_config": None}  # auto or a file, which `resolving` replaces by a list
+    if isinstance(arguments, Mapping | None) and name == "model" and is_conditioned(config):
+        arguments = dict.fromkeys(CONDITIONING, 1) | (arguments or {})  # `resolving` fills in those that are absent
     yield from find_and_bind(partial(locate, config.get(name), name, NETWORK), arguments, section)
+
+
+def is_conditioned(config: Config) -> bool:
+    """Whether `model` is a flow conditioned on a layer of the network under study."""
+    with suppress(UserError):
+        accepted, _ = parameters(locate(config.get("model"), "model", NETWORK))
+        return "GreyboxModel" in config and accepted.keys() >= set(CONDITIONING)
+    return False
 
 
 def _build_class(config: Config, name: str) -> Any:
@@ -74,19 +86,45 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
         yield from _check_checkpoint(node, section)
         if "model" in arguments:
             yield f"{section}/model, {section}/checkpoint: both are given; keep one of them"
+        if "weights" in arguments:
+            yield f"{section}/weights: not used with checkpoint, which holds the weights; remove it"
         arguments["model"] = ""  # placeholder for the loaded network
-    elif "model" in arguments and not _is_library_model(arguments["model"]):
-        find = partial(locate, arguments["model"], f"{section}/model", NETWORK)
-        yield from find_and_bind(find, {}, f"{section}/model")
+    elif "model" in arguments:
+        yield from _check_model(arguments["model"], f"{section}/model")
+        arguments["model"] = ""
+    if not arguments.keys() & {"layer", "split_idx"}:
+        yield f"{section}/layer: missing; give it, or split_idx"
+    if isinstance(settings := arguments.get("preprocess"), Mapping):
+        find = partial(locate, "invariances.models.Preprocess", section)
+        yield from find_and_bind(find, {"size": None} | settings, f"{section}/preprocess")
     yield from find_and_bind(partial(locate, GREYBOX, section), arguments, section)
+
+
+def _check_model(node: Any, key: str) -> Iterator[str]:
+    """A network under study as a name, or as a class of a library or of the user's with arguments."""
+    path, arguments = class_and_arguments(node)
+    if not _is_library_model(path):
+        yield from find_and_bind(partial(locate, path, key, NETWORK), arguments, key)
 
 
 def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
     arguments = {key: build_networks(value, f"{name}/{key}") for key, value in node.items()}
     if CHECKPOINT in arguments:
         arguments["model"] = load_network(arguments.pop(CHECKPOINT))
-    elif not _is_library_model(arguments["model"]):
-        arguments["model"] = make(locate(arguments["model"], f"{name}/model", NETWORK), {}, f"{name}/model")
+        return _split(arguments, name)
+    path, model_arguments = class_and_arguments(arguments["model"])
+    if _is_library_model(path):
+        return _split(arguments, name)
+    network = make(locate(path, f"{name}/model", NETWORK), model_arguments, f"{name}/model")
+    box = _split(arguments | {"model": network}, name)
+    if arguments.get("weights") is None:
+        from invariances.models.pretrained import random_weights  # imports torch
+
+        box.caution(random_weights(path))
+    return box
+
+
+def _split(arguments: Mapping[str, Any], name: str) -> Any:
     with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
         return locate(GREYBOX, name)(**arguments)
 

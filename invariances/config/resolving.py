@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.building import build_loader
+from invariances.config.conditioning import fill_conditioning
 from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import PARTS
 from invariances.config.signatures import prefix_errors
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 def resolve(config: Mapping[str, Any], find: Callable[[str], Path], debug: bool = False) -> dict[str, Any]:
     """Replace latest:EXPERIMENT by checkpoint files, and `factor_config: auto` or a file by measured sizes.
 
+    The settings of a conditional flow that the layer under study implies are filled in, see `conditioning`.
+
     Args:
         config: checked.
         find: (path or latest:EXPERIMENT) -> checkpoint file.
@@ -27,7 +30,7 @@ def resolve(config: Mapping[str, Any], find: Callable[[str], Path], debug: bool 
         UserError: a key that cannot be resolved.
     """
     resolved = resolve_checkpoints(config, find)
-    return resolve_factor_config(resolved, debug)
+    return fill_conditioning(resolve_factor_config(resolved, debug))
 
 
 def resolve_checkpoints(config: Mapping[str, Any], find: Callable[[str], Path]) -> dict[str, Any]:

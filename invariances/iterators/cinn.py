@@ -109,8 +109,9 @@ class CINNIterator(Iterator):
         return [("input", images), ("reconstruction", self.reconstruct(images)), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
-        """The layer under study, and its depth in the network."""
-        return {"layer": self.greybox.network.layer, "depth": self.greybox.network.depth}
+        """The layer under study, its depth in the network, and what to know about the network."""
+        greybox = self.greybox.network
+        return {"layer": greybox.layer, "depth": greybox.depth, "cautions": list(getattr(greybox, "cautions", ()))}
 
 
 def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int) -> MLP:

@@ -137,10 +137,7 @@ class Greybox(nn.Module):
         Raises:
             InvalidInput: no such model, or it does not take images of this shape.
         """
-        loaded = load_network(model).adapted(preprocess, in_size, in_channels)
-        network = EndpointWrapper(loaded.network, softmax=True)
-        traced = _trace(network, loaded)
-        return [layer for layer in splittable_layers(network, traced) if _holds(network, layer, traced, loaded)]
+        return listed_layers(load_network(model).adapted(preprocess, in_size, in_channels))
 
     def caution(self, text: str) -> None:
         """Log what a reader of results has to know, and keep it in `cautions`."""
@@ -255,6 +252,13 @@ class Greybox(nn.Module):
         listed = {layer.name: layer for layer in splittable_layers(self.network, traced)}
         before = [layer for layer in listed.values() if order.index(layers[layer.name]) < own]
         return sum(_holds(self.network, layer, traced, loaded) for layer in before)
+
+
+def listed_layers(loaded: LoadedNetwork) -> list[Layer]:
+    """The layers at which a network can be split, see `Greybox.layers`."""
+    network = EndpointWrapper(loaded.network, softmax=True)
+    traced = _trace(network, loaded)
+    return [layer for layer in splittable_layers(network, traced) if _holds(network, layer, traced, loaded)]
 
 
 def _layer_name(network: nn.Module, layer: str | None, split_idx: int | None) -> str:

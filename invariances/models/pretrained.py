@@ -162,7 +162,8 @@ def _is_file(model: Model, weights: str) -> bool:
     if is_file(weights):
         return True
     if not _library(name):
-        raise InvalidInput(f"weights is {weights!r}; expected a file, only torchvision: and timm: models have weights by name")
+        only = "only torchvision: and timm: models have weights by name"
+        raise InvalidInput(f"weights {weights!r}: no such file, and {only}; expected a file")
     return False
 
 
@@ -182,7 +183,7 @@ def _make(model: Model, weights: str | None) -> LoadedNetwork:
 def unwrapped(network: nn.Module) -> nn.Module:
     """A network without the wrappers of several devices and of `torch.compile`.
 
-    >>> type(unwrapped(nn.DataParallel(torch.compile(nn.Flatten())))).__name__
+    >>> type(unwrapped(nn.DataParallel(nn.Flatten()))).__name__
     'Flatten'
     """
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):

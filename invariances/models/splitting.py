@@ -66,9 +66,8 @@ class EndpointWrapper(nn.Module):
         """
         output = self.network(self.input(x))
         if not isinstance(output, Tensor):
-            raise InvalidInput(
-                f"the network returns a {type(output).__name__}; expected a tensor, use a module that returns the logits"
-            )
+            found = type(output).__name__
+            raise InvalidInput(f"the network returns a {found}; expected a tensor, use a module that returns logits")
         return self.softmax(output)
 
 

@@ -28,7 +28,11 @@ NUMBERED = {
         *(f"classifier.{i}" for i in range(7)),
         "softmax",
     ],
-    "ResNet": ["input", "conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "avgpool", "fc", "softmax"],
+    "ResNet": [
+        *("input", "conv1", "bn1", "relu", "maxpool"),
+        *(f"layer{i}" for i in range(1, 5)),
+        *("avgpool", "avgpool", "fc", "softmax"),
+    ],
 }
 
 

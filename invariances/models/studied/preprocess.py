@@ -33,6 +33,7 @@ class Preprocess(nn.Module):
         InvalidInput: settings out of range, or that contradict each other.
 
     Example:
+        >>> import torch
         >>> grey = torch.zeros(1, 3, 128, 128)
         >>> Preprocess(224)(grey)[0, :, 0, 0]
         tensor([0.0655, 0.1964, 0.4178])

@@ -25,6 +25,7 @@ class _Captured(Exception):
 
 
 def run(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's output, in eval mode."""
     with eagerly(network):
         return network.eval()(images)  # other owners of the network may have called its `train()`
 
@@ -70,6 +71,7 @@ def why_not_by_values(
 
 
 def tolerance(output: Tensor, dtype: torch.dtype) -> float:
+    """The largest rounding error of an output that was computed in this precision."""
     return ROUNDING * torch.finfo(dtype).eps * max(1.0, output.abs().max().item())
 
 

@@ -51,7 +51,8 @@ def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> st
 
 
 def _missing(path: Path, missing: set[str], total: int, unused: set[str]) -> str | None:
-    """
+    """What a file does not hold, in words.
+
     >>> _missing(Path("a.pt"), {"fc.bias"}, 12, set())
     'a.pt holds 11 of 12 weights; 1 has its start value (fc.bias)'
     """
@@ -59,4 +60,5 @@ def _missing(path: Path, missing: set[str], total: int, unused: set[str]) -> str
         return None
     verb = "has its start value" if len(missing) == 1 else "have their start values"
     rest = f"; of the file {len(unused)} not used ({first(sorted(unused))})" if unused else ""
-    return f"{path} holds {total - len(missing)} of {total} weights; {len(missing)} {verb} ({first(sorted(missing))}){rest}"
+    found = f"{path} holds {total - len(missing)} of {total} weights"
+    return f"{found}; {len(missing)} {verb} ({first(sorted(missing))}){rest}"

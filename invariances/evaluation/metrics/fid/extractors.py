@@ -4,7 +4,6 @@ An extractor is a network with its preprocessing: Inception (see `inception`), a
 (`random_network`), or a layer of any network.
 """
 
-import hashlib
 from typing import Literal, cast
 
 import torch
@@ -16,6 +15,7 @@ from invariances.errors import InvalidInput
 from invariances.evaluation.base import CanEncode
 from invariances.models.frozen import Frozen
 from invariances.utils.images import from_uint8
+from invariances.utils.weights import fingerprint
 
 Mode = Literal["legacy", "clean"]
 
@@ -66,11 +66,8 @@ class Extractor(nn.Module):
         return next(_bare(self.network).parameters(), torch.empty(0)).device
 
     def fingerprint(self) -> str:
-        """The name with the first digits of a hash of architecture and weights."""
-        digest = hashlib.sha256(repr(self.network).encode())
-        for weight in _bare(self.network).state_dict().values():
-            digest.update(weight.cpu().flatten().view(torch.uint8).numpy().tobytes())
-        return f"{self.name}-{digest.hexdigest()[:8]}"
+        """The name with the first digits of a hash of architecture, preprocessing and weights."""
+        return f"{self.name}-{fingerprint(_bare(self.network))}"
 
 
 class PictureExtractor(Extractor):
