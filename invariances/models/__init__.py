@@ -3,6 +3,8 @@
 from invariances.models.autoencoder import Autoencoder
 from invariances.models.classifier import Classifier, DigitClassifier, ResNetClassifier
 from invariances.models.distributions import DiagonalGaussian
+from invariances.models.first_stages.bigae import BigAE
+from invariances.models.first_stages.generator import BigGAN
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
 from invariances.models.mlp import MLP
@@ -12,6 +14,8 @@ from invariances.models.studied.preprocess import Preprocess
 __all__ = [
     "MLP",
     "Autoencoder",
+    "BigAE",
+    "BigGAN",
     "Classifier",
     "DiagonalGaussian",
     "DigitClassifier",

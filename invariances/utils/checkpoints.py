@@ -5,6 +5,7 @@ the resolved config of its run under `config`. It consists of tensors, numbers, 
 model, see `model_folder`, and files of safetensors can stand in its place, for weights alone.
 """
 
+import logging
 import os
 import pickle
 import re
@@ -23,6 +24,8 @@ from invariances.utils import model_folder
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
@@ -208,6 +211,8 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, Any]:
     """Load a checkpoint's weights, its step counter among them, into a training task.
 
+    A file of the model's weights alone, in any form that `load_weights` knows, leaves the step counter as it is.
+
     Args:
         iterator: the task.
         path: of the checkpoint.
@@ -217,27 +222,47 @@ def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, 
         contents of the checkpoint, see `load`.
 
     Raises:
-        UserError: see `load`, `step_of` and `load_weights`.
+        UserError: see `load`, `step_of` and `load_weights`; weights of a further trained network are missing.
     """
     state = load(path)
     if resume:
         step_of(state, path)
-    load_weights(_part(iterator, state), state, path)
+    if "step" in iterator.state_dict() and "step" not in _unwrapped(weights_of(state)):
+        _load_model_alone(iterator, state, path)
+    else:
+        load_weights(iterator, state, path)
     return state
 
 
-def _part(iterator: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """What the weights are of: the task, which counts its steps; or its model, in released files and exports."""
-    model = getattr(iterator, "model", None)
-    return model if isinstance(model, nn.Module) and "step" not in weights_of(state) else iterator
+def _load_model_alone(iterator: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load a file of a model's weights into a training task, and those of its loss if the file has them."""
+    others = {name.partition(".")[0] for name, _ in iterator.named_parameters()} - {"model", "loss"}
+    if others:
+        raise UserError(
+            f"{path}: holds the weights of the model alone, and not those of the {', '.join(sorted(others))}; "
+            "expected a checkpoint of a run, or a config without it"
+        )
+    load_weights(iterator.get_submodule("model"), state, path)
+    if isinstance(state.get("loss"), Mapping) and "loss" in dict(iterator.named_children()):
+        _load_loss(iterator.get_submodule("loss"), weights_of(state["loss"]), path)
+
+
+def _load_loss(loss: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load the weights of a loss; those of a perceptual network, which are not trained, are left out."""
+    expected = loss.state_dict()
+    found = {name: weights[name] for name in expected if name in weights}
+    if problem := mismatch(found, expected):
+        log.warning("%s: its loss starts anew: %s", path, problem)
+    else:
+        loss.load_state_dict(found)
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
     """Load a checkpoint's weights into a module, strictly.
 
     A prefix that wrappers put before every name (`module.`, `model.`) is removed. Weights without the prefix,
-    as of other networks next to `model.`, are ignored. If no name is known and the module has a method
-    `load_released`, that one loads the weights.
+    as of other networks next to `model.`, are ignored. If names are missing and the module has a method
+    `load_released`, that one is tried.
 
     Args:
         module: receives the weights; all its weights must be in the checkpoint.
@@ -247,15 +272,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
-    expected = module.state_dict()
-    found = without_prefix(weights_of(state), expected)
-    load_released = getattr(module, "load_released", None)
-    if callable(load_released) and found and found.keys().isdisjoint(expected):
-        try:
-            load_released(found)
-        except ValueError as error:
-            raise UserError(f"{path}: {error}") from error
-    else:
+    weights, expected = weights_of(state), module.state_dict()
+    found = without_prefix(weights, expected)
+    if not _load_released(module, weights, n_known=len(found.keys() & expected.keys()), path=path):
         _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
         raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
@@ -270,6 +289,36 @@ def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> di
     expected = list(expected)
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _load_released(module: nn.Module, weights: Mapping[str, Tensor], n_known: int, path: str | Path) -> bool:
+    """Load weights by a module's `load_released`, if it has one and the names are not its own.
+
+    Some names may be the same in both forms.
+
+    Args:
+        n_known: number of weights that have the module's own names.
+
+    Returns:
+        whether they are loaded. False if they are neither in that form nor less than half in the module's own.
+    """
+    load_released, n_expected = getattr(module, "load_released", None), len(module.state_dict())
+    if not callable(load_released) or not weights or n_known == n_expected:
+        return False
+    try:
+        load_released(_unwrapped(weights))
+    except ValueError as error:
+        if 2 * n_known >= n_expected:
+            return False
+        raise UserError(f"{path}: {error}") from error
+    return True
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights without the longest prefix of wrappers that all names have."""
+    common = os.path.commonprefix(list(weights))
+    prefix = max((prefix for prefix in PREFIXES if common.startswith(prefix)), key=len)
+    return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 
-from invariances.models import Autoencoder, Classifier, Greybox, Preprocess
+from invariances.models import Autoencoder, BigAE, BigGAN, Classifier, Greybox, Preprocess
 from tests import golden
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
@@ -76,3 +76,35 @@ def test_resnet_layers():
 @pytest.mark.parametrize(("layer", "shape"), [("features.11", (256, 13, 13)), ("classifier.2", (4096, 1, 1))])
 def test_alexnet_by_name_has_the_published_grids(layer, shape):
     assert Greybox("torchvision:alexnet", layer).shape == shape
+
+
+def close(found, expected):
+    """Equal up to 1e-4 of the values' size."""
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
+
+
+def released_singles(name):
+    return golden.filled(golden.entry(name)["shapes"], dtype=torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bigae_animals", "bigae_animalfaces"])
+@torch.no_grad()
+def test_bigae(name):
+    expected = golden.load(name)
+    autoencoder = BigAE(**golden.config(name)["Model"]).eval()
+    autoencoder.load_released(released_singles(name))
+    posterior = autoencoder.encode(images())
+    close(posterior.mean, expected["mean"])
+    close(posterior.logvar, expected["logvar"])
+    close(autoencoder.decode(expected["z"])[:, :, ::4, ::4], expected["decoded_stride4"])
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_biggan():
+    expected = golden.load("biggan_256")
+    generator = BigGAN(256).eval()
+    generator.load_released(released_singles("biggan_256"))
+    generated = generator(expected["z"], expected["class_embedding"])
+    close(generated[:, :, ::8, ::8], expected["generated_stride8"])

@@ -16,7 +16,9 @@ from invariances.config.resolving import resolve_checkpoints
 from invariances.data.base import ImageSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.sets.digits import digits
-from invariances.models import Classifier, DigitClassifier, Greybox
+from invariances.flows.released import as_released
+from invariances.models import Autoencoder, Classifier, DigitClassifier, Greybox
+from invariances.models.released_names import released_names
 from invariances.training.run import Run, resolve_checkpoint
 from invariances.utils import checkpoints
 
@@ -65,6 +67,15 @@ def refused(capsys, name, *words):
 
 def metrics(run):
     return max((json.loads(path.read_text()) for path in run.path.rglob("metrics.json")), key=lambda m: m["time"])
+
+
+def test_a_released_file_is_evaluated(tmp_path):
+    autoencoder = Autoencoder(in_channels=3, in_size=32, n_down=4, z_dim=32, width=4)
+    autoencoder(torch.rand(4, 3, 32, 32))  # initialises the ActNorms
+    names = released_names(len(autoencoder.decoder.blocks))
+    torch.save({"model": dict(as_released(autoencoder.state_dict(), names)), "optimizer": {}}, tmp_path / "a.ckpt")
+    assert run("-b", DIGITS / "ae.yaml", "-c", tmp_path / "a.ckpt", *SMALL["ae"], *QUICK) == 0
+    assert metrics(newest("ae"))["step"] == 0
 
 
 class TestFactorConfig:

@@ -1,0 +1,1 @@
+"""First stages beside `invariances.models.Autoencoder`: large autoencoders, and those of other libraries."""
