@@ -14,6 +14,7 @@ from invariances.config.building import class_and_arguments, locate_dataset
 from invariances.config.classes import locate
 from invariances.config.reading import parse, read
 from invariances.config.signatures import mistakes, parameters
+from invariances.config.translating import translate
 from invariances.errors import UserError
 
 EXAMPLES = """examples:
@@ -98,7 +99,8 @@ def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[st
     """
     if options.dataset:
         arguments = {name: parse(text, f"--{name}") for name, text in changes.items()}
-        return with_siblings(options.dataset, arguments)
+        config = translate({"datasets": {"examples": {"class": options.dataset, **arguments}}})
+        return with_siblings(*class_and_arguments(config["datasets"]["examples"]))
     datasets = read(options.base, changes).get("datasets")
     if not isinstance(datasets, dict) or not datasets:
         raise UserError(f"{' '.join(options.base)}: no data sets; expected `datasets: {{train: dotted.Class}}`")

@@ -4,9 +4,10 @@ The flags select one of these:
 
 | command | action | run folder |
 |---|---|---|
-| `-b A.yaml B.yaml -t` | train from the start | new run |
+| `-b A.yaml B.yaml -t` | train from the start, or from the weights of its `checkpoint` | new run |
 | `-b A.yaml -t -c CKPT` | train from the weights of CKPT, from step 0 | new run |
 | `-b A.yaml -c CKPT` | evaluate CKPT | new run |
+| `-b A.yaml` | evaluate the `checkpoint` that it names | new run |
 | `-p RUN` | evaluate its last checkpoint | RUN |
 | `-p RUN -c CKPT` | evaluate CKPT | RUN |
 | `-p RUN -t` | resume from its last checkpoint: weights, optimiser, step, batch of the epoch | RUN |
@@ -65,7 +66,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-t", "--train"): {"action": "store_true", "help": "train; without it, evaluate"},
     ("-p", "--project"): {"metavar": "RUN", "help": "earlier run: its folder, or a config in it"},
     ("-c", "--checkpoint"): {"metavar": "CKPT", "help": "checkpoint: a file, or latest:EXPERIMENT"},
-    ("-n", "--name"): {"metavar": "NAME", "help": "name of a new run (default: experiment_name)"},
+    ("-n", "--name"): {"metavar": "NAME", "help": "name of a new run (default: experiment_name), or of an evaluation"},
     ("-r", "--retrain"): {
         "action": "store_true",
         "help": "train from the weights of the checkpoint, from step 0 with a new optimiser",
@@ -80,14 +81,15 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("-l", "--log_level"): {
         "type": str.lower,
-        "choices": ("debug", "info", "warning", "error"),
+        "choices": ("debug", "info", "warn", "warning", "error", "critical"),
         "default": "info",
         "metavar": "LEVEL",
-        "help": "debug, info (default), warning or error",
+        "help": "debug, info (default), warning, error or critical",
     },
     ("--version",): {"action": "version", "version": f"%(prog)s of invariances {version('invariances')}"},
 }
 FLAGS = {flag for flags in OPTIONS for flag in flags} | {"-h", "--help"}
+SWITCHES = {flag for flags, settings in OPTIONS.items() if settings.get("action") == "store_true" for flag in flags}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,19 +153,28 @@ def parse(words: list[str]) -> argparse.Namespace:
         UserError: unknown flags or arguments, flags that do not fit together.
     """
     rest, overrides = split_overrides(words, FLAGS, _value_after)
-    options, unknown = parser().parse_known_args(rest)
+    options, unknown = parser().parse_known_args(_without_truth(rest))
     if unknown:
         raise UserError(_unexpected(unknown[0]))
     options.overrides = overrides
     if not options.base and options.project is None:
         raise UserError("nothing to do: use -b CONFIG -t to train, or -p RUN to evaluate; see edflow --help")
-    if options.project is None and not options.train and options.checkpoint is None:
-        raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
     if options.retrain and options.project is None and options.checkpoint is None:
         raise UserError("-r takes the weights of a checkpoint; add -p RUN or -c CKPT")
     if options.retrain and not options.train:
         raise UserError("-r is for training; add -t")
     return options
+
+
+def _without_truth(words: list[str]) -> list[str]:
+    """The words with `-t true` as `-t` and `-t false` as nothing; so for all flags that are on or off."""
+    kept: list[str] = []
+    for word in words:
+        if word.lower() in ("true", "false") and kept and kept[-1] in SWITCHES:
+            kept = kept if word.lower() == "true" else kept[:-1]
+        else:
+            kept.append(word)
+    return kept
 
 
 def _value_after(key: str, word: str | None) -> str:

@@ -8,7 +8,7 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-from invariances.config.aliases import ALIASES
+from invariances.config.aliases import OLD
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
 
@@ -19,7 +19,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     Modules in the current folder are found too. The module is imported; the class is not called.
 
     Args:
-        path: dotted path; class paths of the older projects are resolved by `invariances.config.aliases.ALIASES`.
+        path: dotted path.
         key: key of the path in the config, for messages.
         base: dotted path of a class that it must be a subclass of.
 
@@ -30,7 +30,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     parts = path.split(".") if isinstance(path, str) else []
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
-    module_path, _, name = ALIASES.get(path, path).rpartition(".")
+    module_path, _, name = path.rpartition(".")
     module = _import(module_path, name, key)
     if not hasattr(module, name):
         classes = [n for n, value in vars(module).items() if isinstance(value, type) and n[0] != "_"]
@@ -52,7 +52,7 @@ def _import(path: str, name: str, key: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # any error of a user's module; the message has its cause
         absent = error.name if isinstance(error, ModuleNotFoundError) else None
         if absent is not None and f"{path}.".startswith(f"{absent}."):
-            older = nearest(f"{path}.{name}", ALIASES, cutoff=0.9)
+            older = nearest(f"{path}.{name}", OLD, cutoff=0.9)
             near = f"; did you mean {older}?" if older else hint(absent, _siblings(absent))
             raise UserError(f"{key}: no module named {absent}{near}") from error
         raise UserError(f"{key}: importing {path} failed: {_cause(error)}") from error

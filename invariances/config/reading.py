@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from invariances.config.keys import PAIRS
+from invariances.config.translating import translate
 from invariances.errors import UserError
 from invariances.utils.names import nearest
 
@@ -169,25 +170,40 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
 
     A mapping merged into text keeps the text as its `class`: `train: a.Class` and `train: {size: 64}` merge to
-    `train: {class: a.Class, size: 64}`.
+    `train: {class: a.Class, size: 64}`. A mapping with another `class` replaces the earlier one, whose arguments were
+    those of its own class.
     """
     merged = dict(base)
     for key, value in layer.items():
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, dict):
             old = {"class": old}
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("class", old.get("class")) != old.get("class"):
+            old = None
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _override(path: str, text: str) -> dict[str, Any]:
-    parts = path.split("/")
-    if not all(parts):
+def _override(path: str, text: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of one override; where the config has a list, it is the whole list with one place replaced."""
+    names = path.split("/")
+    if not all(names):
         raise UserError(f"--{path}: an empty name between the slashes; expected --Section/key VALUE")
-    value = parse(text, f"--{path}")
-    for part in reversed(parts):
-        value = {part: value}
-    return value
+    return _nested(names, parse(text, f"--{path}"), config, f"--{path}")
+
+
+def _nested(names: list[str], value: Any, old: Any, key: str) -> Any:
+    if not names:
+        return value
+    name, *rest = names
+    if isinstance(old, list):
+        if not name.isdecimal() or int(name) >= len(old):
+            raise UserError(f"{key}: {name} is no place of this list of {len(old)}; expected a number below {len(old)}")
+        place = int(name)
+        inner = _nested(rest, value, old[place], key)
+        new = merge(old[place], inner) if isinstance(old[place], dict) and isinstance(inner, dict) else inner
+        return [*old[:place], new, *old[place + 1 :]]
+    return {name: _nested(rest, value, old.get(name) if isinstance(old, Mapping) else None, key)}
 
 
 def read(
@@ -195,25 +211,31 @@ def read(
     overrides: Mapping[str, str] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Merge YAML files deeply, left to right, then the overrides.
+    """Merge YAML files deeply, left to right, then the overrides; configs of the older projects are translated.
 
     Where a later file or override gives one of two keys for one setting (num_steps, num_epochs; learning_rate,
     base_learning_rate), the other key is dropped from the earlier ones.
 
     Args:
         paths: YAML files.
-        overrides: `Section/key` -> YAML text of the value, such as `{"Model/n_classes": "10"}`.
+        overrides: `Section/key` -> YAML text of the value, such as `{"Model/n_classes": "10"}`; a number in place of a
+            key is a place of a list, as in `Transformer/factor_config/0`.
         base: a config into which all of these are merged.
 
     Raises:
         UserError: a file or value that cannot be read.
     """
-    layers = [read_file(path) for path in paths]
-    layers += [_override(path, text) for path, text in (overrides or {}).items()]
     config = dict(base or {})
-    for layer in layers:
-        for one, other in (*PAIRS, *(pair[::-1] for pair in PAIRS)):
-            if layer.get(one) is not None and other not in layer:
-                config.pop(other, None)
-        config = merge(config, layer)
-    return config
+    for path in paths:
+        config = _laid_over(config, read_file(path))
+    for key, text in (overrides or {}).items():
+        config = _laid_over(config, _override(key, text, config))
+    return translate(config)
+
+
+def _laid_over(config: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A config merged with a later layer; of two keys for one setting, that of the layer counts."""
+    for one, other in (*PAIRS, *(pair[::-1] for pair in PAIRS)):
+        if layer.get(one) is not None and other not in layer:
+            config = {name: value for name, value in config.items() if name != other}
+    return merge(config, layer)

@@ -91,7 +91,7 @@ class ColorfulPairs(BatchedDataset):
     """Pairs of coloured images that share their class (factor 0) or their colour (factor 1).
 
     Factor 0: another image of the same class in another colour; if a class has only one image, that image
-    again. Factor 1: an image of another class in the same colour. Colours as in `ColorfulImages`.
+    again. Factor 1: an image of another class, or any image, in the same colour. Colours as in `ColorfulImages`.
 
     An example has `factor`, `example1` and `example2` (3, H, W), float32 in (-1, 1), `class1` and `class2`.
     `labels["class"]` is the class of the first image. (P. Esser, R. Rombach, B. Ommer, "A disentangling
@@ -101,9 +101,11 @@ class ColorfulPairs(BatchedDataset):
         images: uint8, (N, 1, H, W).
         labels: has `class`, (N,), int64.
         seed: of all random numbers; `None` fixes them.
+        other_class: whether pairs of one colour are of two classes; else, as in the published experiments, the second
+            image is any of all images, and a tenth of these pairs shares the digit, too.
 
     Raises:
-        InvalidInput: there are no images, or all are of one class.
+        InvalidInput: there are no images; or all are of one class, and pairs of two are needed.
 
     Example:
         >>> data = ColorfulPairs(np.zeros((5, 1, 8, 8), dtype=np.uint8), {"class": torch.arange(5)}, seed=0)
@@ -111,17 +113,18 @@ class ColorfulPairs(BatchedDataset):
         ['factor', 'example1', 'example2', 'class1', 'class2']
     """
 
-    def __init__(self, images: Bytes, labels: Labels, seed: int | None) -> None:
+    def __init__(self, images: Bytes, labels: Labels, seed: int | None, other_class: bool = True) -> None:
         super().__init__(len(images), labels, seed)
         self.images = images
-        self._pair_sampler = PairSampler(labels["class"], "class")
-        self._pair_sampler.require_others()
+        sampler = PairSampler(labels["class"], "class")
+        if other_class:
+            sampler.require_others()
+        self._same_class, self._same_color = sampler.same, sampler.other if other_class else sampler.any
 
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
         """Sample the factors and second examples, and colour both."""
         factor = streams.below("factor", 2)
-        same, other = self._pair_sampler.same(index, streams), self._pair_sampler.other(index, streams)
-        second = np.where(factor == 0, same, other)
+        second = np.where(factor == 0, self._same_class(index, streams), self._same_color(index, streams))
         color1 = streams.uniform("color1", 3)
         color2 = np.where(factor[:, None] == 0, streams.uniform("color2", 3), color1)
         return {

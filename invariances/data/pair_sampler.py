@@ -1,4 +1,4 @@
-"""Sampling of a second example for a pair: one with the same label, or one with another."""
+"""Sampling of a second example for a pair: one with the same label, one with another, or any."""
 
 import numpy as np
 import torch
@@ -85,3 +85,15 @@ class PairSampler:
         start, count = self._start[index], self._count[index]
         step = streams.below("other " + self.name, self.n - count)
         return self._order[(start + count + step) % self.n]
+
+    def any(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Int64[np.ndarray, " batch"]:
+        """Sample any example, uniformly over all of them, the first one included.
+
+        Args:
+            index: of the first examples, (B,).
+            streams: random streams of these examples.
+
+        Returns:
+            indices of the second examples, (B,).
+        """
+        return streams.below("any " + self.name, self.n)

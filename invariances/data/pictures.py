@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
+from torch.nn import functional
 
 from invariances.errors import InvalidInput
 from invariances.utils.arguments import require_at_least
@@ -141,11 +143,12 @@ def _rgb(picture: Image.Image, white: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Square:
-    """Crops the centre square of a picture and resizes it to (3, size, size) bytes, bilinear with antialias.
+    """Crops the centre square of a picture and resizes it to (3, size, size) bytes, bilinear.
 
     Args:
         size: of the result in pixels.
         crop: side in pixels of a centre square that the picture is cropped to first, where it is larger.
+        antialias: average over all pixels that a smaller pixel covers; else over the four nearest to its centre.
 
     Raises:
         InvalidInput: a size below 1.
@@ -156,6 +159,7 @@ class Square:
 
     size: int
     crop: int | None = None
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         require_at_least(size=(self.size, 1))
@@ -167,10 +171,18 @@ class Square:
         if self.crop is not None:
             picture = picture.crop(_center_box(picture, self.crop, self.crop))
         side = min(picture.size)
-        small = picture.resize(
-            (self.size, self.size), Image.Resampling.BILINEAR, box=_center_box(picture, side, side)
-        )
+        box = _center_box(picture, side, side)
+        if not self.antialias:
+            return _interpolate(np.asarray(picture.crop(box)), self.size)
+        small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def _interpolate(pixels: UInt8[np.ndarray, "side side 3"], size: int) -> UInt8[np.ndarray, "3 {size} {size}"]:
+    """Resize bilinearly without antialias, which Pillow does not offer."""
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32))
+    small = functional.interpolate(image[None], (size, size), mode="bilinear", align_corners=False)
+    return small[0].round().to(torch.uint8).numpy()
 
 
 def _center_box(picture: Image.Image, width: int, height: int) -> tuple[int, int, int, int]:

@@ -68,6 +68,14 @@ class CanSampleLike(OnDevice, Protocol):
 
 
 @runtime_checkable
+class CanReconstruct(OnDevice, Protocol):
+    """A task with an autoencoder."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Encode and decode images without noise, (B, C, H, W) -> (B, C, H, W), in [-1, 1]."""
+
+
+@runtime_checkable
 class HasViews(OnDevice, Protocol):
     """A task that can show what its model makes of images."""
 

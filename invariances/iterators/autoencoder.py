@@ -69,10 +69,13 @@ class AutoencoderIterator(Iterator):
         noise = torch.randn((n, self.model.z_dim, 1, 1), generator=generator, device=generator.device)
         return self.model.decode(noise.to(self.device))
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images of the codes' modes, (B, C, H, W) in [-1, 1]."""
+        return self.model.decode(self.model.encode(images).mode())
+
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, and samples D(z̄), z̄ ~ N(0, 1); each (B, C, H, W) in [-1, 1]."""
         samples = [
             (f"D(N(0,1)) {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
         ]
-        reconstructions = self.model.decode(self.model.encode(images).mode())
-        return [("input", images), ("reconstruction", reconstructions), *samples]
+        return [("input", images), ("reconstruction", self.reconstruct(images)), *samples]

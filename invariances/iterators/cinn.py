@@ -98,6 +98,11 @@ class CINNIterator(Iterator):
         codes = self.model.sample(self.greybox.network.encode(images), 1, generator)
         return self.autoencoder.network.decode(codes[:, 0])
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images of the codes' modes, (B, C, H, W) in [-1, 1]."""
+        autoencoder = self.autoencoder.network
+        return autoencoder.decode(autoencoder.encode(images).mode())
+
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, samples with the same representation, and the samples' mean and spread.
 
@@ -109,8 +114,7 @@ class CINNIterator(Iterator):
         samples = autoencoder.decode(codes.flatten(0, 1)).unflatten(0, (len(images), n_samples))
         shown = [(f"sample {i + 1}", samples[:, i]) for i in range(n_samples)]
         moments = [("mean", samples.mean(dim=1)), ("spread", 2 * samples.std(dim=1, correction=0) - 1)]
-        reconstructions = autoencoder.decode(autoencoder.encode(images).mode())
-        return [("input", images), ("reconstruction", reconstructions), *shown, *moments]
+        return [("input", images), ("reconstruction", self.reconstruct(images)), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
         """The layer under study, its depth in the network, and what to know about the network."""

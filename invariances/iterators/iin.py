@@ -74,6 +74,10 @@ class IINIterator(Iterator):
         """The images of codes, (B, C, H, W) in [-1, 1]."""
         return self.first_stage.network.decode(code)
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images of their codes, (B, C, H, W) in [-1, 1]."""
+        return self.decode(self.code(images))
+
     def sample_images(self, n: int, generator: torch.Generator) -> Tensor:
         """Sample images D(e⁻¹(v)), v ~ N(0, 1), (n, C, H, W) in [-1, 1]."""
         return self.decode(self.model.sample(n, generator))
@@ -83,7 +87,7 @@ class IINIterator(Iterator):
         samples = [
             (f"sample {i + 1}", self.sample_images(len(images), generator)) for i in range(n_samples)
         ]
-        return [("input", images), ("reconstruction", self.decode(self.code(images))), *samples]
+        return [("input", images), ("reconstruction", self.reconstruct(images)), *samples]
 
 
 def _check_sizes(in_channel: int, first_stage: Any) -> None:

@@ -45,12 +45,13 @@ class AutoencoderLoss(nn.Module):
         disc_start: first step with the adversarial term; None: no discriminator.
         calibrate: weight the adversarial term by the ratio of gradient norms; else by `discriminator_weight`.
         discriminator_weight: λ without `calibrate`.
+        disc_factor: by which λ is multiplied, with and without `calibrate`.
         perceptual_weight: w; with 0 no perceptual network is built.
         logvar_init: initial value of s.
         kl_weight: weight of the KL divergence.
         pixel_loss: "l1" for |x − x̂|, "l2" for (x − x̂)².
         perceptual: d: "lpips"; or {checkpoint: network, layers: [names]}, see `FeatureDistance`; or a module.
-        spectral_norm: normalise the discriminator's weights instead of its activations.
+        spectral_norm: normalise the discriminator's weights, too, see `PatchDiscriminator`.
         disc_num_layers: number of the discriminator's convolutions of stride 2.
         disc_width: channels after its first convolution.
 
@@ -81,6 +82,7 @@ class AutoencoderLoss(nn.Module):
         disc_start: int | None = None,
         calibrate: bool = True,
         discriminator_weight: float = 1.0,
+        disc_factor: float = 1.0,
         perceptual_weight: float = 1.0,
         logvar_init: float = 0.0,
         kl_weight: float = 1.0,
@@ -96,6 +98,7 @@ class AutoencoderLoss(nn.Module):
         self.disc_start = disc_start
         self.calibrate = calibrate
         self.discriminator_weight = discriminator_weight
+        self.disc_factor = disc_factor
         self.perceptual_weight = perceptual_weight
         self.kl_weight = kl_weight
         self.pixel_loss = pixel_loss
@@ -138,6 +141,7 @@ class AutoencoderLoss(nn.Module):
         weight = torch.full_like(g_loss, self.discriminator_weight)
         if self.calibrate:
             nll, g_loss, weight = _calibrate(nll, g_loss, reconstruction, self.logvar, last_layer)
+        weight = weight * self.disc_factor
         logs |= {"g_loss": g_loss.detach(), "d_weight": weight}
         return self._add_kl(nll + weight * g_loss, posterior, logs)
 

@@ -22,7 +22,7 @@ class PatchDiscriminator(nn.Module):
         in_channels: channels of the image.
         num_layers: number of convolutions of stride 2; images must have `min_size` = 3·2^num_layers pixels a side.
         width: channels after the first convolution.
-        spectral_norm: divide all weights by their largest singular value, instead of batch normalisation.
+        spectral_norm: divide the weights of all convolutions by their largest singular value, too.
 
     Raises:
         InvalidInput: num_layers is below 1; see also `forward`.
@@ -45,7 +45,7 @@ class PatchDiscriminator(nn.Module):
         channels = [width * min(2**scale, 8) for scale in range(num_layers + 1)]
         layers = [*_block(in_channels, channels[0], 2, batch_norm=False)]
         for scale, (before, after) in enumerate(pairwise(channels), start=1):
-            layers += _block(before, after, 2 if scale < num_layers else 1, batch_norm=not spectral_norm)
+            layers += _block(before, after, 2 if scale < num_layers else 1)
         layers.append(nn.Conv2d(channels[-1], 1, 4, padding=1))
         self.main = nn.Sequential(*layers).apply(_initialize)
         if spectral_norm:
@@ -70,7 +70,7 @@ class PatchDiscriminator(nn.Module):
         return self.main(image)
 
 
-def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool) -> list[nn.Module]:
+def _block(in_channels: int, out_channels: int, stride: int, batch_norm: bool = True) -> list[nn.Module]:
     """A 4×4 convolution, batch normalisation if chosen, and LeakyReLU 0.2."""
     # batch normalisation would cancel a bias
     convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1, bias=not batch_norm)

@@ -44,12 +44,14 @@ class Run:
     Attributes:
         checkpoints: the folder of its checkpoints.
         started: time of this start, part of the names of its files.
+        evaluation_name: part of the name of the next evaluation's folder.
     """
 
     def __init__(self, path: Path, config_file: Path | None = None) -> None:
         self.path, self.config_file = path, config_file
         self.checkpoints = path / "train" / "checkpoints"
         self.started = _now()
+        self.evaluation_name: str | None = None
         self._saved: Path | None = None  # the config of this start
         self._folders: list[Path] = []  # that this start writes its results to
         self._earlier: set[Path] = set()  # files and folders that existed before
@@ -61,7 +63,7 @@ class Run:
         Raises:
             UserError: the folder cannot be made.
         """
-        stem = f"{_now()}_{re.sub(r'[^A-Za-z0-9_.+=-]+', '-', name).strip('.-') or 'run'}"
+        stem = f"{_now()}_{_file_name(name) or 'run'}"
         run = cls(_first_free(lambda suffix: _make_folder(Path(root, stem + suffix, "configs"))).parent)
         _point_latest(run.path, run.path.parent)
         return run
@@ -143,8 +145,9 @@ class Run:
         return self._saved
 
     def new_evaluation(self) -> Path:
-        """A new folder `eval/<time>`."""
-        stem = self.path / "eval" / _now()
+        """A new folder `eval/<time>`, or `eval/<time>_<name>` if the evaluation has a name."""
+        name = _file_name(self.evaluation_name or "")
+        stem = self.path / "eval" / (f"{_now()}_{name}" if name else _now())
         folder = _first_free(lambda suffix: _make_folder(stem.with_name(stem.name + suffix)))
         self._folders.append(folder)
         return folder
@@ -254,6 +257,11 @@ def _by_time(path: Path) -> tuple[str, int, str]:
 
 def _now() -> str:
     return datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+
+
+def _file_name(text: str) -> str:
+    """The characters of a text that are safe in the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9_.+=-]+", "-", text).strip(".-")
 
 
 def _first_free(make: Callable[[str], Path]) -> Path:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.checking import check
-from invariances.config.reading import dump, read
+from invariances.config.reading import dump, merge, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import Run, resolve_checkpoint
+from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def start(
         overrides: `Section/key` -> YAML text.
         train: train; by default evaluate.
         project: an earlier run; the files are merged into its config.
-        checkpoint: a path, or latest:EXPERIMENT; with a project, its last one is the default.
-        name: of a new run's folder; the experiment's name is the default.
+        checkpoint: a path, or latest:EXPERIMENT; that of the config, or the last one of the project, is the default.
+        name: of a new run's folder, where the experiment's name is the default; or of the evaluation of a project.
         retrain: start at step 0, from the weights of the checkpoint.
         debug: a few steps on a few examples, in a new run.
         allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
@@ -47,17 +48,40 @@ def start(
         UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
-    base = {} if earlier is None else earlier.config()
-    config = check(read(files, overrides, base), train)
+    config = read(files, overrides, {} if earlier is None else earlier.config())
+    if earlier is None or not earlier.has_checkpoints:
+        checkpoint = checkpoint or config.get("checkpoint")
+    if checkpoint is None and earlier is None and not train:
+        raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
+    config = check(_with_model(config, checkpoint, debug), train)
     config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
     config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
     source, resumed = _source(checkpoint, earlier, train, retrain, debug)
     if resumed is not None and name is not None:
-        raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+        if train:
+            raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+        resumed.evaluation_name = name
     if debug and resumed is None:
         config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
     with _run_of(config, name, resumed, "train" if train else "eval") as run:
         _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
+
+
+def _with_model(config: dict[str, Any], checkpoint: str | None, debug: bool) -> dict[str, Any]:
+    """A config that names no model, laid over that of the checkpoint; any other config is returned unchanged.
+
+    Raises:
+        UserError: the checkpoint holds weights alone.
+    """
+    if "model" in config or checkpoint is None:
+        return config
+    path = resolve_checkpoint(checkpoint, debug=debug)
+    saved = checkpoints.load(path).get("config")
+    if not isinstance(saved, Mapping):
+        raise UserError(f"{path}: holds weights without a config; name the config of its model too, after -b")
+    if "Transformer" in config and "Model" in saved:  # of a released flow
+        saved = {"Transformer" if name == "Model" else name: value for name, value in saved.items()}
+    return merge(saved, config)
 
 
 def _source(

@@ -31,6 +31,7 @@ NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
 RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # needed to resume, besides the weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
+SOURCES = "give the checkpoint of a run, latest:EXPERIMENT, or a released one (invariances zoo ls lists them)"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
@@ -52,7 +53,7 @@ def damage(path: Path) -> str | None:
     """Why a file is no intact checkpoint, or None. Compares checksums and unpickles nothing."""
     if not path.exists():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
-        return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else "")
+        return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else f"; {SOURCES}")
     if path.suffix == model_folder.SUFFIX or model_folder.is_one(path):
         return None  # told when they are read
     if path.is_dir():
@@ -260,8 +261,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     """Load a checkpoint's weights into a module, strictly.
 
     A prefix that wrappers put before every name (`module.`, `model.`) is removed. Weights without the prefix,
-    as of other networks next to `model.`, are ignored. If few of the names are there (released flows share some) and
-    the module has a method `load_released`, that one loads the weights.
+    as of other networks next to `model.`, are ignored. If names are missing and the module has a method
+    `load_released`, that one is tried.
 
     Args:
         module: receives the weights; all its weights must be in the checkpoint.
@@ -271,13 +272,23 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     Raises:
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
-    expected = module.state_dict()
-    weights = weights_of(state)
+    weights, expected = weights_of(state), module.state_dict()
     found = without_prefix(weights, expected)
     if not _load_released(module, weights, n_known=len(found.keys() & expected.keys()), path=path):
         _load_strictly(module, found, path)
     if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
         raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
+
+
+def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """The weights under the prefix, of `PREFIXES`, under which most of the expected names are found, without it.
+
+    >>> list(without_prefix({"module.a": torch.zeros(1)}, ["a"]))
+    ['a']
+    """
+    expected = list(expected)
+    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _load_released(module: nn.Module, weights: Mapping[str, Tensor], n_known: int, path: str | Path) -> bool:
@@ -308,17 +319,6 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     common = os.path.commonprefix(list(weights))
     prefix = max((prefix for prefix in PREFIXES if common.startswith(prefix)), key=len)
     return {name.removeprefix(prefix): value for name, value in weights.items()}
-
-
-def without_prefix(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
-    """The weights under the prefix, of `PREFIXES`, under which most of the expected names are found, without it.
-
-    >>> list(without_prefix({"module.a": torch.zeros(1)}, ["a"]))
-    ['a']
-    """
-    expected = list(expected)
-    prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

@@ -173,6 +173,28 @@ class TestCommands:
         assert edflow.main(["-p", str(old)]) == 0
         assert engine.last.config["batch_size"] == 99 and engine.last.run == trained.path
 
+    def test_name_of_an_evaluation(self, trained, engine):
+        assert edflow.main(["-p", str(trained.path), "-n", "on my pictures"]) == 0
+        assert engine.last.what == "evaluate" and engine.last.run == trained.path
+        assert [path.name[19:] for path in (trained.path / "eval").iterdir()] == ["_on-my-pictures"]
+
+    def test_evaluate_the_checkpoint_that_a_config_names(self, trained, engine):
+        path = trained.checkpoints / "model-10.ckpt"
+        Path("b.yaml").write_text(f"{CONFIG}checkpoint: {path}\n")
+        assert edflow.main(["-b", "b.yaml"]) == 0
+        assert (engine.last.what, engine.last.checkpoint) == ("evaluate", path)
+        assert edflow.main(["-b", "b.yaml", "-c", str(path.with_name("model-20.ckpt"))]) == 0
+        assert engine.last.checkpoint == path.with_name("model-20.ckpt")
+        assert edflow.main(["-b", "b.yaml", "-t"]) == 0
+        assert (engine.last.what, engine.last.checkpoint, engine.last.restart) == ("train", path, True)
+        assert edflow.main(["-p", "logs/latest", "-t"]) == 0  # its own checkpoint counts
+        assert engine.last.checkpoint.parent == engine.last.run / "train" / "checkpoints"
+
+    def test_config_without_a_model_is_laid_over_that_of_the_checkpoint(self, trained, engine):
+        Path("b.yaml").write_text("notes: more\n")
+        assert edflow.main(["-b", "b.yaml", "-c", str(trained.checkpoints / "model-20.ckpt")]) == 0
+        assert engine.last.config["Model"] == {"width": 3} and engine.last.config["notes"] == "more"
+
     def test_resume(self, trained, engine):
         assert edflow.main(["-p", str(trained.path), "-t", "--num_steps", "40"]) == 0
         call = engine.last
@@ -276,6 +298,17 @@ class TestWords:
         with pytest.raises(UserError, match=r"^--batch_size=: has no value; use --batch_size=null to switch it off"):
             edflow.parse(["-b", "a.yaml", "-t", "--batch_size="])
 
+    @pytest.mark.parametrize("word", ["true", "True", "false"])
+    def test_flags_with_a_truth_value(self, word):
+        options = edflow.parse(["-b", "a.yaml", "-t", word, "--debug", word, "--k", "true", "-c", "x"])
+        assert (options.train, options.debug) == (word != "false",) * 2 and options.overrides == {"k": "true"}
+
+    @pytest.mark.parametrize("level", ["warn", "critical", "WARNING"])
+    def test_levels_of_logging(self, level):
+        assert edflow.main(["-b", "none.yaml", "-l", level]) == 2
+        expected = {"warn": logging.WARNING, "critical": logging.CRITICAL, "WARNING": logging.WARNING}[level]
+        assert logging.getLogger("invariances").level == expected
+
     def test_files(self):
         assert edflow.parse(["-b", "a", "b", "-t", "--base", "c"]).base == ["a", "b", "c"]
         assert edflow.parse(["-b", "a", "b", "--seed", "3", "-t"]).base == ["a", "b"]
@@ -354,7 +387,7 @@ class TestMistakes:
 
     def test_name_for_a_run_that_has_one(self, trained, capsys):
         capsys.readouterr()
-        assert "-n other: names new runs" in complaint(capsys, "-p", str(trained.path), "-n", "other")
+        assert "-n other: names new runs" in complaint(capsys, "-p", str(trained.path), "-t", "-n", "other")
 
     def test_engine_refuses(self, engine, capsys):
         engine.error = UserError("Model: width is 3; expected 4")

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from invariances.config import classes
 from invariances.config.building import build_dataset, build_evaluations, build_iterator, learning_rate
 from invariances.config.checking import check
 from invariances.config.classes import locate
@@ -331,6 +330,19 @@ class TestMerge:
         two = write(tmp_path, "a: {y: 3, z: 4}\nl: [3]\n", "2.yaml")
         assert read([one, two]) == {"a": {"x": 1, "y": 3, "z": 4}, "l": [3], "k": 1}
         assert read([two, one]) == {"a": {"x": 1, "y": 2, "z": 4}, "l": [1, 2], "k": 1}
+
+    def test_overrides_of_places_in_a_list(self, tmp_path):
+        path = write(tmp_path, "Transformer: {factor_config: [22, 11, 31]}\nnotes: [{a: 1, b: 2}]")
+        places = {"Transformer/factor_config/0": "20", "Transformer/factor_config/2": "33", "notes/0/b": "3"}
+        config = read([path], places)
+        assert config == {"Transformer": {"factor_config": [20, 11, 33]}, "notes": [{"a": 1, "b": 3}]}
+
+    @pytest.mark.parametrize("place", ["3", "-1", "first"])
+    def test_places_that_a_list_does_not_have(self, tmp_path, place):
+        path = write(tmp_path, "sizes: [22, 11, 31]")
+        with pytest.raises(UserError) as caught:
+            read([path], {f"sizes/{place}": "20"})
+        assert str(caught.value) == f"--sizes/{place}: {place} is no place of this list of 3; expected a number below 3"
 
     def test_overrides_come_last(self, tmp_path):
         path = write(tmp_path, "a: {x: 1}\n")
@@ -674,12 +686,8 @@ class TestLocate:
             "no module named invariances.errors.deeper"
         )
 
-    def test_names_of_the_older_projects(self, monkeypatch):
-        monkeypatch.setitem(classes.ALIASES, "nosuchproject.models.ae.Model", f"{HERE}.Net")
-        assert locate("nosuchproject.models.ae.Model", "model") is Net
-        assert self.complain("nosuchproject.models.ae.Modell") == (
-            "no module named nosuchproject; did you mean nosuchproject.models.ae.Model?"
-        )
+    def test_misspelt_names_of_the_older_projects(self):
+        assert self.complain("iin.models.ae.Modell") == "no module named iin; did you mean iin.models.ae.Model?"
 
     def test_no_such_name(self):
         assert self.complain(f"{HERE}.Nett") == f"module {HERE} has no Nett; did you mean Net?"

@@ -114,3 +114,15 @@ def test_a_class_of_one_image_pairs_it_with_itself():
         data.set_epoch(epoch)
         batch = data[2]
         assert (batch["class2"] == 1) == (batch["factor"] == 0)
+
+
+def test_pairs_of_one_colour_may_be_of_any_class():
+    data = ColorfulPairs(images(), {"class": CLASSES}, 0, other_class=False)
+    batch = data.__getitems__(list(range(40)) * 100)
+    same = (batch["class1"] == batch["class2"]).float()
+    shared = CLASSES.bincount().square().sum() / 40**2  # of all pairs of images, the first image with itself included
+    n = (batch["factor"] == 1).sum()
+    assert (same[batch["factor"] == 0] == 1).all()
+    assert (same[batch["factor"] == 1].mean() - shared).abs() < 4 * (shared * (1 - shared) / n).sqrt()
+    one_class = ColorfulPairs(images(), {"class": torch.zeros(40, dtype=torch.int64)}, 0, other_class=False)
+    assert one_class[0]["class2"] == 0

@@ -51,3 +51,9 @@ def test_no_example_is_refused():
 def test_one_label_has_no_others():
     with pytest.raises(ValueError, match="but all 3 examples have class 5"):
         PairSampler(torch.tensor([5, 5, 5]), "class").require_others()
+
+
+def test_any_takes_every_example_as_likely_whatever_its_label():
+    index, second = draw(LABELS, "any", repeats=7000)
+    counts = np.bincount(second[index == 3], minlength=7)
+    assert np.abs(counts - 1000).max() < 4 * np.sqrt(7000 * 6 / 49)

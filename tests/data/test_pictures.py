@@ -258,3 +258,10 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=f"the folder {tmp_path / 'a'} cannot be listed: Permission denied"):
         list_pictures(tmp_path)
     assert list_pictures(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("antialias, level", [(True, 57), (False, 200)])  # 57: (1.875 / 3.5)² · 200
+def test_without_antialias_only_the_four_nearest_pixels_count(antialias, level):
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels[np.ix_([1, 2, 5, 6], [1, 2, 5, 6])] = 200  # around 1.5 and 5.5, the centres of the smaller pixels
+    assert (Square(2, antialias=antialias)(Image.fromarray(pixels)) == np.full((3, 2, 2), level)).all()

@@ -156,6 +156,7 @@ def explicit_losses(loss, model, image):
     [
         {"calibrate": True},
         {"calibrate": False, "discriminator_weight": 150.0},
+        {"disc_factor": 0.5},
         {"disc_in_channels": 1},
         {"perceptual": MeanDistance(), "perceptual_weight": 2.0},
     ],
@@ -166,7 +167,7 @@ def test_value_and_gradients_of_the_generator_loss(arguments):
     learned = [*model.parameters(), loss.logvar]
     nll, kl, g_loss, weight = explicit_losses(loss, model, image)
     assert 1 < weight < 1e4
-    weight = arguments.get("discriminator_weight", weight)
+    weight = arguments.get("discriminator_weight", weight) * arguments.get("disc_factor", 1)
     expected = nll + kl + weight * g_loss
     gradients = torch.autograd.grad(expected, learned)
     value, logs = generator_loss(loss, model, image)
@@ -230,7 +231,7 @@ def test_without_disc_start_there_is_no_discriminator():
 
 def test_spectral_norm_and_layers_reach_the_discriminator():
     loss = adversarial_loss(spectral_norm=True, disc_num_layers=2, calibrate=False)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in loss.modules())
+    assert len([name for name, _ in loss.named_parameters() if "parametrizations" in name]) == 4
     value, _ = generator_loss(loss, Tiny(), images(size=12))
     value.backward()
     assert all(p.requires_grad for p in loss.discriminator.parameters())

@@ -62,9 +62,16 @@ def test_spectral_norm_bounds_the_largest_singular_value():
     network = PatchDiscriminator(3, width=8, spectral_norm=True).train()
     for _ in range(50):  # one power iteration each
         network(torch.zeros(1, 3, 32, 32))
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     largest = [torch.linalg.matrix_norm(conv.weight.flatten(1), 2) for conv in convolutions(network)]
     assert torch.stack(largest).detach().numpy() == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("channels, spectral_norm", [(3, False), (3, True), (1, True)])
+def test_batch_normalisation_stands_beside_spectral_normalisation(channels, spectral_norm):
+    network = PatchDiscriminator(channels, spectral_norm=spectral_norm)
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    assert n_weights == 2_765_633 - (3 - channels) * 64 * 16  # as in the published experiments
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 3
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])

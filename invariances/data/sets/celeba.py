@@ -116,6 +116,7 @@ class CelebATrain(PictureSet):
     Args:
         size: of the images in pixels.
         crop: side in pixels of the centre square that the 178×218 original is cropped to.
+        antialias: of the resizing; the published experiments had none.
         on_error: "raise" an error about broken files, or "skip" them; see `PictureSet`.
         seed: of the dequantisation noise.
         root: data folder; $INVARIANCES_DATA or the user's cache folder if `None`.
@@ -125,20 +126,26 @@ class CelebATrain(PictureSet):
         self,
         size: int = 64,
         crop: int = 160,
+        antialias: bool = True,
         on_error: OnError = "raise",
         seed: int = 0,
         root: str | None = None,
     ) -> None:
-        super().__init__(celeba("train", root), Square(size, crop), on_error, seed, root)
+        super().__init__(celeba("train", root), Square(size, crop, antialias), on_error, seed, root)
 
 
 class CelebATest(PictureSet):
     """10,000 faces of the test split; each example is the same in every epoch and run."""
 
     def __init__(
-        self, size: int = 64, crop: int = 160, on_error: OnError = "raise", root: str | None = None
+        self,
+        size: int = 64,
+        crop: int = 160,
+        antialias: bool = True,
+        on_error: OnError = "raise",
+        root: str | None = None,
     ) -> None:
-        super().__init__(celeba("test", root), Square(size, crop), on_error, None, root)
+        super().__init__(celeba("test", root), Square(size, crop, antialias), on_error, None, root)
 
 
 class FactorPairs(BatchedDataset):
@@ -193,7 +200,7 @@ class FactorCelebATrain(FactorPairs):
 
     Args:
         factors: the attributes, in the order of their numbers.
-        size, crop, on_error, seed, root: as for `CelebATrain`.
+        size, crop, antialias, on_error, seed, root: as for `CelebATrain`.
     """
 
     def __init__(
@@ -201,11 +208,12 @@ class FactorCelebATrain(FactorPairs):
         factors: Sequence[str] = FACTORS,
         size: int = 64,
         crop: int = 160,
+        antialias: bool = True,
         on_error: OnError = "raise",
         seed: int = 0,
         root: str | None = None,
     ) -> None:
-        images, faces, _ = cached(celeba("train", root), Square(size, crop), on_error, root)
+        images, faces, _ = cached(celeba("train", root), Square(size, crop, antialias), on_error, root)
         super().__init__(images, faces.labels, factors, seed)
 
 
@@ -217,8 +225,9 @@ class FactorCelebATest(FactorPairs):
         factors: Sequence[str] = FACTORS,
         size: int = 64,
         crop: int = 160,
+        antialias: bool = True,
         on_error: OnError = "raise",
         root: str | None = None,
     ) -> None:
-        images, faces, _ = cached(celeba("test", root), Square(size, crop), on_error, root)
+        images, faces, _ = cached(celeba("test", root), Square(size, crop, antialias), on_error, root)
         super().__init__(images, faces.labels, factors, None)

@@ -157,18 +157,20 @@ class SingleColorfulMNISTTest(ColorfulImages):
 class ColorfulMNISTTrain(ColorfulPairs):
     """Pairs of coloured digits: `factor` 0 = same digit, other colour; 1 = same colour, other digit.
 
-    See `ColorfulPairs` for what an example has; arguments as `MNISTTrain`.
+    Args:
+        size, seed, root: as for `MNISTTrain`.
+        other_class: whether pairs of one colour are of two digits, see `ColorfulPairs`, also for what an example has.
     """
 
-    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None) -> None:
-        super().__init__(*mnist("MNIST", "train", size, root), seed=seed)
+    def __init__(self, size: int = 32, seed: int = 0, root: str | None = None, other_class: bool = True) -> None:
+        super().__init__(*mnist("MNIST", "train", size, root), seed=seed, other_class=other_class)
 
 
 class ColorfulMNISTTest(ColorfulPairs):
     """Pairs of digits of the test split, the same in every epoch and run."""
 
-    def __init__(self, size: int = 32, root: str | None = None) -> None:
-        super().__init__(*mnist("MNIST", "test", size, root), seed=None)
+    def __init__(self, size: int = 32, root: str | None = None, other_class: bool = True) -> None:
+        super().__init__(*mnist("MNIST", "test", size, root), seed=None, other_class=other_class)
 
 
 class ColorfulFashionMNISTTrain(ColorfulPairs):

@@ -1,6 +1,7 @@
 """Sizes of factors in the codes of a model, measured on pairs of images that share one factor."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +13,8 @@ from torch import Tensor
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, CanEncode, Distribution, Evaluation, HasEncoder
 from invariances.evaluation.metrics.dimensions import DimensionEstimator
+
+log = logging.getLogger(__name__)
 
 
 class FactorSizes(Evaluation[HasEncoder]):
@@ -66,6 +69,7 @@ class FactorSizes(Evaluation[HasEncoder]):
             raise TypeError(f"{type(iterator.model).__name__} has no encode; expected a model with codes")
         estimator = _estimator(iterator.model.encode, loader, len(self.names), iterator.device, self.seed)
         sizes, scores = estimator.compute()
+        log.info("[INFO] [dim_callback]: estimated factor dimensionalities: %s", sizes)  # a line that people grep for
         facts = {"factors": self.names, "sizes": sizes, "scores": scores, "n_pairs": estimator.n_pairs}
         (folder / "factors.json").write_text(json.dumps(facts, indent=1))
         _plot(self.names, sizes, scores).savefig(folder / "factors.png", dpi=110)

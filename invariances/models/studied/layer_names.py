@@ -73,7 +73,8 @@ def _unwrapped(name: str) -> str:
 
 
 def _numbered(network: nn.Module, split_idx: int | None) -> str:
-    kind = type(network).__name__
+    kinds = [base.__name__ for base in type(network).__mro__]  # a class of one's own may derive from one of these
+    kind = next((kind for kind in kinds if kind in NUMBERED), kinds[0])
     if kind not in NUMBERED:
         raise InvalidInput(f"split_idx is known for {', '.join(NUMBERED)}, not for {kind}; give layer; {HOW_TO_LIST}")
     names = NUMBERED[kind]

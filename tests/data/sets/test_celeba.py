@@ -3,6 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from invariances import data
 from invariances.data.archives import MissingFiles
@@ -167,3 +168,11 @@ def test_caches_are_shared_by_single_faces_and_pairs(tmp_path):
     data.CelebATrain(root=str(tmp_path))
     data.FactorCelebATrain(root=str(tmp_path))
     assert len(list((tmp_path / "cache").glob("celeba-*"))) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_published_resizing_reaches_every_set(kind, tmp_path):
+    for path in (write_celeba(tmp_path) / "img_align_celeba").iterdir():
+        Image.effect_noise((178, 218), 100).convert("RGB").save(path)
+    ours, published = (kind(root=str(tmp_path), antialias=each).images[np.array([0])] for each in (True, False))
+    assert 1.2 * ours.std() < published.std()

@@ -46,6 +46,13 @@ def test_sizes_are_those_of_the_codes(model, tmp_path):
     assert (tmp_path / "factors.png").exists()
 
 
+def test_the_line_of_the_log_that_people_search_for(tmp_path, caplog):
+    caplog.set_level("INFO", logger="invariances")
+    numbers = measure(Pixels(), pairs(), tmp_path)
+    sizes = [int(numbers[f"size_{name}"]) for name in ("digit", "colour", "residual")]
+    assert f"[INFO] [dim_callback]: estimated factor dimensionalities: {sizes}" in caplog.messages
+
+
 @pytest.mark.filterwarnings("ignore:sizes of factors from few pairs")
 def test_the_intervals_cover(tmp_path):
     """300 sets of 60 pairs whose scores are .3 and .4 in expectation."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from invariances.errors import InvalidInput
-from invariances.evaluation.base import Batches, CanSample, CanSampleLike, Evaluation
+from invariances.evaluation.base import Batches, CanReconstruct, CanSample, CanSampleLike, Evaluation
 from invariances.evaluation.metrics.fid.embeddings import clip, dinov2
 from invariances.evaluation.metrics.fid.extractors import Extractor, LayerExtractor, Mode, random_network
 from invariances.evaluation.metrics.fid.halves import halves
@@ -41,6 +41,9 @@ class FID(Evaluation[CanSample | CanSampleLike]):
     in several passes if more are needed, and are compared with the other half: see `halves`. `n_real_…` and
     `n_samples_…` are the numbers of images: scores of other numbers do not compare.
 
+    Where the task can reconstruct images, `reconstruction_fid_…` is the distance of the reconstructions of these images
+    from the images, a limit of what samples of the same decoder can reach.
+
     Features of the real images are computed once and kept in a file, see `reference`. Where the weights of a named
     network are missing, it warns and uses the random network; the names of the scores tell which.
 
@@ -52,8 +55,9 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         n_samples: number of samples; by default that of the real images.
         kid, precision_recall: compute them too; all features stay in memory for that. Intervals of the Fréchet
             distance need one of them.
+        reconstructions: score them too.
         pre_calc_stat_path: file of the real images' statistics, written if it is not there; by default in the cache.
-            For a conditional model, `_half_<seed>` is added to its name.
+            For a conditional model, `_half_<seed>` is added to its name. A file with `mu` and `sigma` alone will do.
         features_name: name of a network, part of the scores' names; its class and layer by default.
         weights: a file with the weights of `inception`, `dinov2` or `clip`; by default the published one.
         seed: of the samples, and of the halves.
@@ -85,6 +89,8 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         "one half of the images and are compared with the other half.",
         "fd_*": "Fréchet distance between samples and real images in the features of DINOv2, a network trained without "
         "labels; otherwise as FID.",
+        "reconstruction_*": "Fréchet distance between the reconstructions of the real images and these images, in the "
+        "features of a network; otherwise as that of samples. 0: no difference.",
         "kid_*": "Kernel distance between samples and real images in the features of a network. 0: no difference, at "
         "any number of images; it may be below 0 by chance.",
         "cmmd_*": "Kernel distance (× 1000) between samples and real images in the embeddings of CLIP. 0: no "
@@ -106,6 +112,7 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         n_samples: int | None = None,
         kid: bool = True,
         precision_recall: bool = True,
+        reconstructions: bool = True,
         pre_calc_stat_path: str | Path | None = None,
         features_name: str | None = None,
         weights: str | Path | None = None,
@@ -118,7 +125,7 @@ class FID(Evaluation[CanSample | CanSampleLike]):
             require_at_least(n_samples=(n_samples, 2))
         self.features, self.features_name, self.mode, self.weights = features, features_name, mode, weights
         self.batch_size, self.n_samples, self.seed = batch_size, n_samples, seed
-        self.kid, self.precision_recall = kid, precision_recall
+        self.kid, self.precision_recall, self.reconstructions = kid, precision_recall, reconstructions
         self.path = Path(pre_calc_stat_path) if pre_calc_stat_path else None
         self._extractor: Extractor | None = None
 
@@ -145,7 +152,19 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         images = self._sample(iterator, given, self.n_samples or real.statistics.n)
         samples = measure(images, extractor, batch_size=self.batch_size, keep=keep)
         log.info("%s: %d samples and %d real images", extractor.name, samples.statistics.n, real.statistics.n)
-        return compare(real, samples, extractor.name, self.kid, self.precision_recall, extractor.distances)
+        found = compare(real, samples, extractor.name, self.kid, self.precision_recall, extractor.distances)
+        return found | self._reconstruction(iterator, real_images, real, extractor)
+
+    def _reconstruction(
+        self, iterator: object, loader: Batches, real: FeatureSet, extractor: Extractor
+    ) -> dict[str, float]:
+        """Fréchet distance of the reconstructions, if the task has some; without interval, as the sets are paired."""
+        kinds = {"fid", "fd"} & set(extractor.distances)
+        if not (self.reconstructions and kinds and isinstance(iterator, CanReconstruct)):
+            return {}
+        images = (iterator.reconstruct(images_of(batch).to(iterator.device)) for batch in loader)
+        made = measure(images, extractor, batch_size=self.batch_size, keep=False)
+        return {f"reconstruction_{kind}_{extractor.name}": real.statistics.distance(made.statistics) for kind in kinds}
 
     def _refuse_circle(self, iterator: object) -> None:
         """Samples that agree with a network in its features are close in these by construction."""
@@ -278,7 +297,7 @@ def compare(
     """The scores of two sets of features, see `scores`; the names end in `name`.
 
     Args:
-        real, samples: features.
+        real, samples: features. Of real images that nothing is known of, only the Fréchet distance is computed.
         name: of the network.
         kid, precision_recall: compute them too.
         distances: those that fit the network: `fid`, `fd`, `kid`, `cmmd`.
@@ -293,8 +312,11 @@ def compare(
         {'n_real_rows': 8.0, 'n_samples_rows': 8.0, 'fid_rows': 0.0, 'precision_rows': 1.0, 'recall_rows': 1.0}
     """
     chosen = [distance for distance in distances if kid or distance != "kid"]
+    if real.released:
+        chosen, precision_recall = [distance for distance in chosen if distance in ("fid", "fd")], False
     _warn_of_bias(real, samples, name, chosen)
-    result = {f"n_real_{name}": float(real.statistics.n), f"n_samples_{name}": float(samples.statistics.n)}
+    result = {} if real.released else {f"n_real_{name}": float(real.statistics.n)}
+    result[f"n_samples_{name}"] = float(samples.statistics.n)
     for distance in chosen:
         result |= _entries(f"{distance}_{name}", *DISTANCES[distance](real, samples))
     return result | (_precision_recall(real, samples, name) if precision_recall else {})

@@ -187,7 +187,16 @@ class FeatureStatistics:
             self._summed, self._rows = self._moments(), []
 
     def distance(self, other: FeatureStatistics) -> float:
-        """`frechet_distance` of the Gaussians with these moments."""
+        """`frechet_distance` of the Gaussians with these moments.
+
+        Raises:
+            InvalidInput: different numbers of features.
+        """
+        if self.n_features != other.n_features:
+            raise InvalidInput(
+                f"statistics of {self.n_features} features cannot be compared with those of {other.n_features}; "
+                "expected both of one network"
+            )
         return _distance(self.mean, self._factor(), other.mean, other._factor())
 
     def _moments(self) -> Moments:

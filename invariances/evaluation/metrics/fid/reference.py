@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class FeatureSet:
     Attributes:
         statistics: number, mean and covariance of their features.
         features: the features, (n, D) float32, where pairs of images are compared; else (0, D).
+        released: whether they come from a file of mean and covariance alone, and nothing is known of the images; `n` of
+            the statistics is then that of the split which they stand for.
 
     Example:
         >>> from invariances.evaluation.metrics.fid.extractors import random_network
@@ -53,6 +56,7 @@ class FeatureSet:
 
     statistics: FeatureStatistics
     features: Tensor
+    released: bool = False
 
 
 @torch.no_grad()
@@ -104,6 +108,9 @@ def reference(
 ) -> FeatureSet:
     """The features of a loader's images, read from a file if they were computed before.
 
+    A file with `mu` and `sigma` alone, as published ones are, is taken with a warning, and the loader's images are not
+    looked at.
+
     Args:
         loader: batches with `image` in [-1, 1], each example once; its `dataset`, if any, is named in the file.
         extractor, batch_size, keep: see `measure`.
@@ -120,6 +127,9 @@ def reference(
         ...     reference(batches, random_network(), Path(folder, "zeros.npz")).statistics.n
         4
     """
+    if path is not None and path.exists() and (moments := _released(path)):
+        n = sum(len(images) for images in _images(loader))
+        return _from_moments(path, n, *moments)
     key = reference_key(loader, extractor, keep)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
     with locked(path):
@@ -127,6 +137,28 @@ def reference(
             _save(path, key, measure(_images(loader), extractor, batch_size=batch_size, keep=keep))
             log.info("wrote the reference statistics %s", path)
         return _load(path, key)
+
+
+def _released(path: Path) -> tuple[np.ndarray, np.ndarray] | None:  # type: ignore[explicit-any]  # see `Arrays`
+    """The mean and covariance of a file that holds nothing else; None for any other file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return (file["mu"], file["sigma"]) if set(file) == {"mu", "sigma"} else None
+    except (*DAMAGED, AttributeError, TypeError):  # told when the file is read as one with a key
+        return None
+
+
+def _from_moments(path: Path, n: int, mean: np.ndarray, cov: np.ndarray) -> FeatureSet:  # type: ignore[explicit-any]
+    try:
+        statistics = FeatureStatistics.from_moments(n, mean, cov)
+    except InvalidInput as error:
+        raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
+    warnings.warn(
+        f"{path} holds mu and sigma alone: nothing in it says which images and which network they are of; KID, "
+        "precision and recall, which need the images' features, are left out",
+        stacklevel=3,
+    )
+    return FeatureSet(statistics, torch.empty(0, len(statistics.mean)), released=True)
 
 
 def reference_key(loader: Batches, extractor: Extractor, keep: bool) -> Key:

@@ -1,6 +1,7 @@
 import warnings
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -202,7 +203,45 @@ def loader(n=103, batch_size=25):
     return DataLoader([{"image": image} for image in images(n)], batch_size=batch_size)
 
 
+class Autoencoding(Generator):
+    """A model whose reconstructions are darker by a known amount."""
+
+    def reconstruct(self, images):
+        return (images - 0.25).clamp(min=-1)
+
+
+class Corner(nn.Module):
+    """Eight features of an image of 16 × 16 pixels."""
+
+    def encode(self, x):
+        return x[:, 0, :2, :4].flatten(1)
+
+
 class TestFID:
+    def test_reconstructions_are_scored_beside_samples(self, tmp_path):
+        bright = [{"image": images(40, seed=seed) * 0.5} for seed in range(3)]
+        found = FID(Corner(), kid=False, precision_recall=False)(Autoencoding(), bright, tmp_path)
+        assert found["reconstruction_fid_Corner"] == pytest.approx(8 * 0.25**2, rel=0.01)  # images are rounded to bytes
+        assert found["fid_Corner"] > 1
+        less = FID(Corner(), reconstructions=False)(Autoencoding(), bright, tmp_path)
+        assert "reconstruction_fid_Corner" not in less
+
+    def test_published_statistics_give_the_frechet_distance_alone(self, tmp_path):
+        path, mean = tmp_path / "published.npz", np.arange(8.0)
+        np.savez(path, mu=mean, sigma=np.eye(8))
+        with pytest.warns(UserWarning, match="published.npz holds mu and sigma alone"):
+            found = FID(Corner(), pre_calc_stat_path=path)(Autoencoding(scale=0.0), loader(), tmp_path)
+        assert found.keys() == {"n_samples_Corner", "fid_Corner", "reconstruction_fid_Corner"}
+        assert found["n_samples_Corner"] == 103
+        grey = 0.5 / 127.5  # a byte has no exact 0
+        assert found["fid_Corner"] == pytest.approx((mean**2).sum() + 8, abs=2 * mean.sum() * grey + 0.01)
+
+    @pytest.mark.filterwarnings("ignore:.*holds mu and sigma alone")
+    def test_published_statistics_of_another_network_are_refused(self, tmp_path):
+        np.savez(tmp_path / "a.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+        with pytest.raises(ValueError, match="of 2048 features cannot be compared with those of 8; expected both of"):
+            FID(Corner(), pre_calc_stat_path=tmp_path / "a.npz")(Generator(), loader(), tmp_path)
+
     def test_equals_scores_of_the_same_pictures(self, tmp_path):
         generator = torch.Generator().manual_seed(3)
         samples = [Generator().sample_images(n, generator) for n in (50, 50, 3)]

@@ -121,13 +121,30 @@ def test_without_features_where_none_are_wanted(tmp_path):
         reference(loader(), random_network(), path)
 
 
-@pytest.mark.parametrize("arrays", [None, {"mu": np.zeros(3), "sigma": np.eye(3)}])
+@pytest.mark.parametrize("arrays", [None, {"mu": np.zeros(3), "scale": np.eye(3)}])
 def test_files_of_other_kinds_are_refused(tmp_path, arrays):
     path = tmp_path / "other.npz"
     path.write_bytes(b"PK no file") if arrays is None else np.savez(path, **arrays)
-    expected = "" if arrays is None else "it holds mu, sigma but not cov, features, key, mean, n"
+    expected = "" if arrays is None else "it holds mu, scale but not cov, features, key, mean, n"
     with pytest.raises(UserError, match=rf"other.npz: cannot be read as reference statistics \({expected}"):
         reference(loader(), random_network(), path)
+
+
+def test_published_statistics_are_taken_with_a_warning(tmp_path):
+    path, generator = tmp_path / "cifar.npz", np.random.default_rng(0)
+    rows = generator.normal(3, 2, (900, 4))
+    np.savez(path, mu=rows.mean(0), sigma=np.cov(rows, rowvar=False))
+    with pytest.warns(UserWarning, match="cifar.npz holds mu and sigma alone: nothing in it says which") as caught:
+        found = reference(loader(), random_network(), path)
+    assert len(caught) == 1 and found.released and len(found.features) == 0
+    np.testing.assert_allclose(found.statistics.mean, rows.mean(0))
+    np.testing.assert_allclose(found.statistics.cov, np.cov(rows, rowvar=False))
+
+
+def test_published_statistics_that_are_none_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(3), sigma=np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"a.npz: cannot be read as reference statistics \(cov has shape \(3, 2\)"):
+        reference(loader(), random_network(), tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
