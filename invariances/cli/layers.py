@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invariances.config.allowing import remember
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.arguments import require_at_least
 
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="torchvision:NAME, timm:NAME, a class such as package.Class, a checkpoint of a run, or latest:EXPERIMENT",
     )
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="NAME", help="package whose classes a checkpoint may call"
+    )
     parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: the model's)")
     parser.add_argument("--channels", type=int, metavar="N", help="channels of the images (default: the model's)")
 
@@ -40,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the table."""
     from invariances.models import Greybox  # imports torch, which --help does not need
 
+    remember(options.allow)
     given = {"--size": options.size, "--channels": options.channels}
     try:
         require_at_least(**{flag: (value, 1) for flag, value in given.items() if value is not None})

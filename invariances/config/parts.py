@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from invariances.config.classes import locate
+from invariances.config.allowing import judging
+from invariances.config.classes import known_class, locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, is_greybox, is_trained
 from invariances.config.signatures import find_and_bind, make, prefix_errors, show
 from invariances.errors import InvalidInput, UserError
@@ -18,6 +19,7 @@ from invariances.utils.names import hint
 Config = Mapping[str, Any]
 NETWORK = "torch.nn.Module"  # base of the classes under `model` and `loss`
 GREYBOX = "invariances.models.Greybox"
+LIBRARIES = ("torchvision:", "timm:")  # a prefix of any other kind is no class path, and refused as such
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
     elif "model" in arguments and not _is_library_model(arguments["model"]):
         find = partial(locate, arguments["model"], f"{section}/model", NETWORK)
         yield from find_and_bind(find, {}, f"{section}/model")
-    yield from find_and_bind(partial(locate, GREYBOX, section), arguments, section)
+    yield from find_and_bind(partial(known_class, GREYBOX), arguments, section)
 
 
 def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
@@ -88,12 +90,12 @@ def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
     elif not _is_library_model(arguments["model"]):
         arguments["model"] = make(locate(arguments["model"], f"{name}/model", NETWORK), {}, f"{name}/model")
     with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
-        return locate(GREYBOX, name)(**arguments)
+        return known_class(GREYBOX)(**arguments)
 
 
 def _is_library_model(model: Any) -> bool:
     """Whether a model is given as in `torchvision:alexnet`, and not as a dotted class."""
-    return isinstance(model, str) and ":" in model
+    return isinstance(model, str) and model.startswith(LIBRARIES)
 
 
 # A network from a checkpoint.
@@ -145,7 +147,8 @@ def load_network(
         subconfig: arguments of the class, as `{"Model": {…}}`.
 
     Raises:
-        UserError: the file cannot be read, or has no config and `model` is not given, or the weights do not fit.
+        UserError: the file cannot be read, or has no config and `model` is not given, or the weights do not fit; or
+            its config names a class that is not allowed, see `invariances.config.allowing`.
     """
     from invariances.utils import checkpoints  # imports torch: a config is checked without it
 
@@ -154,7 +157,8 @@ def load_network(
     config = {**(subconfig or {}), "model": model} if model is not None else state.get("config")
     if not isinstance(config, Mapping):
         raise UserError(f"{path}: holds weights without a config; expected the class of the network as `model`")
-    network = PARTS["model"].build(config, "model")
+    with judging(*([path] if model is None else [])):
+        network = PARTS["model"].build(config, "model")
     checkpoints.load_weights(network, state, path)
     return network.eval()
 

@@ -119,13 +119,21 @@ class Run:
         Raises:
             UserError: it cannot be read.
         """
+        return read_file(self.config_path())
+
+    def config_path(self) -> Path:
+        """The file of `config`.
+
+        Raises:
+            UserError: there is none.
+        """
         if self.config_file is not None:
-            return read_file(self.config_file)
+            return self.config_file
         saved = sorted(self.path.glob(SAVED), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
         if not saved:
             raise UserError(f"{self.path}: has no config")
-        return read_file((trained or saved)[-1])
+        return (trained or saved)[-1]
 
     def save_config(self, config: Mapping[str, Any], kind: str) -> Path:
         """Write the resolved config of this start as `configs/<time>-<kind>.yaml`.

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from invariances.config.allowing import folders_typed, judging, modules_here, modules_typed, remember
 from invariances.config.checking import check
 from invariances.config.reading import dump, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
-from invariances.training.run import Run, resolve_checkpoint
+from invariances.training.run import SAVED, Run, resolve_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def start(
     retrain: bool = False,
     debug: bool = False,
     allow_other_network: bool = False,
+    allow: Sequence[str] = (),
 ) -> None:
     """Check everything, then train or evaluate.
 
@@ -42,22 +44,26 @@ def start(
         retrain: start at step 0, from the weights of the checkpoint.
         debug: a few steps on a few examples, in a new run.
         allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
+        allow: packages and modules whose classes configs may call, see `invariances.config.allowing`.
 
     Raises:
         UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
-    config = check(read(files, overrides, base), train)
-    config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
-    config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
-    source, resumed = _source(checkpoint, earlier, train, retrain, debug)
-    if resumed is not None and name is not None:
-        raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
-    if debug and resumed is None:
-        config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
-    with _run_of(config, name, resumed, "train" if train else "eval") as run:
-        _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
+    own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
+    remember({*allow, *modules_here(read(own)), *modules_typed(read([], overrides))}, folders_typed(overrides or {}))
+    with judging(*files, *([] if earlier is None else [earlier.config_path()])):
+        config = check(read(files, overrides, base), train)
+        config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
+        config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
+        source, resumed = _source(checkpoint, earlier, train, retrain, debug)
+        if resumed is not None and name is not None:
+            raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+        if debug and resumed is None:
+            config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
+        with _run_of(config, name, resumed, "train" if train else "eval") as run:
+            _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
 def _source(

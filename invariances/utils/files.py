@@ -80,6 +80,15 @@ def read_lines(path: Path) -> list[str]:
     return read_bytes(path).decode(errors="replace").splitlines()
 
 
+def half_path(path: Path, seed: int) -> Path:
+    """The file of a random half of what a file is of.
+
+    >>> half_path(Path("a/mnist.npz"), 3).as_posix()
+    'a/mnist_half_3.npz'
+    """
+    return path.with_stem(f"{path.stem}_half_{seed}")
+
+
 def n_cpus() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
