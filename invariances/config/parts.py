@@ -158,6 +158,8 @@ def load_network(
     if not isinstance(config, Mapping):
         raise UserError(f"{path}: holds weights without a config; expected the class of the network as `model`")
     with judging(*([path] if model is None else [])):
+        if mistakes := "; ".join(PARTS["model"].check(config, "model")):
+            raise UserError(mistakes if model or str(path) in mistakes else f"{path}: its config: {mistakes}")
         network = PARTS["model"].build(config, "model")
     checkpoints.load_weights(network, state, path)
     return network.eval()

@@ -16,7 +16,6 @@ from tqdm import tqdm
 from invariances.errors import InvalidInput
 from invariances.utils.files import atomic_write, locked
 
-
 # Errors of damaged archives, and of files and folders in them that have one name.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, IsADirectoryError, NotADirectoryError)
 

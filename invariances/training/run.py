@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.reading import dump, read_file
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
+from invariances.utils.files import require_no_link_out
 from invariances.utils.names import nearest
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,14 @@ class Run:
         Args:
             config: resolved.
             kind: `train` or `eval`.
+
+        Raises:
+            UserError: it cannot be written; a link in the folder leads out of it, so that nothing is safely written.
         """
+        try:
+            require_no_link_out(self.path)
+        except InvalidInput as error:
+            raise UserError(f"{self.path}: {error}") from error
         text, now, folder = dump(config), _now(), self.path / "configs"
         self._earlier = set(self.path.rglob("*"))
         self._saved = _first_free(lambda suffix: _write_new(folder / f"{now}-{kind}{suffix}.yaml", text))

@@ -94,6 +94,19 @@ def n_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def require_no_link_out(folder: Path) -> None:
+    """Refuse a folder in which a link leads out of it: what is written or deleted through it is not ours.
+
+    Raises:
+        InvalidInput: names the link and where it leads.
+    """
+    home = folder.resolve()
+    for parent, folders, files in os.walk(home):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise InvalidInput(f"{path} is a link out of this folder, to {os.readlink(path)}; remove the link")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of `path` among all processes; it is released however its holder ends.

@@ -63,7 +63,7 @@ def _class_of(home: Path, name: str) -> str:
     """
     classes, number = _validation_classes(home), PurePosixPath(name).stem.rpartition("_")[2]
     if not number.isdecimal() or not 0 < int(number) <= len(classes):
-        raise InvalidInput(f"{name!r} is none of the {len(classes):,} validation pictures, ILSVRC2012_val_<number>.JPEG")
+        raise InvalidInput(f"{name!r} is none of the {len(classes):,} pictures ILSVRC2012_val_<number>.JPEG")
     return classes[int(number) - 1]
 
 
