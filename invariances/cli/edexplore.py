@@ -10,7 +10,15 @@ from typing import Any
 
 import invariances.demo
 from invariances.cli.command_line import Parser, split_overrides
-from invariances.config.building import class_and_arguments, locate_dataset
+from invariances.config.allowing import (
+    allowed_names,
+    folders_typed,
+    judging,
+    modules_here,
+    modules_typed,
+    remember,
+)
+from invariances.config.building import class_and_arguments, foreign_root, locate_dataset
 from invariances.config.classes import locate
 from invariances.config.reading import parse, read
 from invariances.config.signatures import mistakes, parameters
@@ -34,9 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Replace this process by the server of the page; returns 2 for a mistake of the user."""
     try:
         options, words = parser().parse_known_args(arguments)
-        splits = read_splits(options, overrides(words))
-        for split, spec in splits.items():
-            check(split, spec)
+        changes = overrides(words)
+        allow_own(options, changes)
+        with judging(*options.base or ()):
+            splits = read_splits(options, changes)
+            for split, spec in splits.items():
+                check(split, spec)
         serve(splits, options.port)
     except UserError as error:
         print(f"edexplore: error: {error}", file=sys.stderr)
@@ -48,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the flags, without overrides."""
     built = Parser(
         prog="edexplore",
-        usage="edexplore (--dataset CLASS | -b FILE ...) [--port PORT] [--NAME VALUE]",
+        usage="edexplore (--dataset CLASS | -b FILE ...) [--allow NAME] [--port PORT] [--NAME VALUE]",
         description="Browse a data set in the browser: examples, labels, ranges, a grid, a histogram.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -57,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     source = built.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", metavar="CLASS", help="dotted class of a data set")
     source.add_argument("-b", "--base", nargs="+", metavar="FILE", help="configs that name data sets")
+    built.add_argument(
+        "--allow", action="append", default=[], metavar="NAME", help="package whose classes configs may call"
+    )
     built.add_argument("--port", type=port, help="of the page (default: the first free one from 8501)")
     return built
 
@@ -71,6 +85,13 @@ def port(text: str) -> int:
     if not 0 < number < 65536:
         raise argparse.ArgumentTypeError(f"got port {text}; expected 1 to 65535")
     return number
+
+
+def allow_own(options: argparse.Namespace, changes: dict[str, str]) -> None:
+    """Allow what the command line names, and what its configs name in the working folder."""
+    typed = {"class": options.dataset} if options.dataset else read([], changes)
+    here = modules_here(read(options.base or []))
+    remember({*options.allow, *modules_typed(typed), *here}, folders_typed(changes))
 
 
 def overrides(words: list[str]) -> dict[str, str]:
@@ -132,6 +153,7 @@ def check(split: str, spec: dict[str, Any]) -> None:
     """
     path, arguments = class_and_arguments(spec)
     found = list(mistakes(locate_dataset(path, split), arguments, f"datasets/{split}"))
+    found += foreign_root(spec, split)
     if found:
         raise UserError("; ".join(found))
 
@@ -149,7 +171,7 @@ def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
     settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # the watcher fails on torch
     settings += [f"--server.port={port}"] if port else []
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits)])
+    os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits), *allowed_names()])
 
 
 if __name__ == "__main__":

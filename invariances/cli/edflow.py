@@ -17,8 +17,8 @@ The flags select one of these:
 With `-p`, files given by `-b` and overrides are merged into the saved config. With `-d`, trainings are new runs.
 
 Run folders and configs from strangers cannot bring code of their own: YAML is read by a safe loader, checkpoints as
-tensors and plain containers. Class paths import modules that are installed or in the current folder, and only
-models, losses, training tasks, data sets and evaluations are called.
+tensors and plain containers. They call the classes of this package and of torch.nn, and those that `--allow` and your
+own configs have allowed in this folder: see `invariances.config.allowing`.
 """
 
 import argparse
@@ -78,6 +78,12 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--allow-other-network",): {
         "action": "store_true",
         "help": "use a checkpoint with other frozen networks than it was trained with",
+    },
+    ("--allow",): {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME",
+        "help": "package or module whose classes configs may call; remembered in .invariances.yaml (repeatable)",
     },
     ("-l", "--log_level"): {
         "type": str.lower,
@@ -208,6 +214,7 @@ def _start(options: argparse.Namespace) -> None:
         retrain=options.retrain,
         debug=options.debug,
         allow_other_network=options.allow_other_network,
+        allow=options.allow,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from invariances.config.allowing import remember
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.arguments import require_at_least
 
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, nargs="+", metavar="N", help="side of the images, or height and width, in pixels"
     )
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="NAME", help="package whose classes a checkpoint may call"
+    )
     parser.add_argument("--channels", type=int, metavar="N", help="channels of the images (default: the model's)")
 
 
@@ -48,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
     from invariances.models.greybox import listed_layers  # import torch, which --help does not need
     from invariances.models.pretrained import load_network
 
+    remember(options.allow)
     try:
         size = _size(options.size)
         if options.channels is not None:

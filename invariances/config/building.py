@@ -1,30 +1,47 @@
 """Objects from the sections of a checked config."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from invariances.config.classes import locate
+from invariances.config.allowing import may_write
+from invariances.config.classes import known_class, locate
 from invariances.config.keys import INTEGRATIONS
 from invariances.config.nodes import class_and_arguments
-from invariances.config.parts import PARTS, build_networks
+from invariances.config.parts import NETWORK, PARTS, build_networks
 from invariances.config.signatures import make, parameters, prefix_errors
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.files import data_root, half_path
 from invariances.utils.names import hint
 
-# Base of the class under `iterator`. A config may come from a stranger: without a base class, it could call any class
-# of any installed module with arguments of its choice.
+log = logging.getLogger(__name__)
+
 ITERATOR = "pytorch_lightning.LightningModule"
 DEBUG_BATCHES = 2  # of each split, in a debug run
 
 
 def locate_dataset(path: Any, split: str) -> type:
-    """The class of a map-style data set, which has `__len__` and `__getitem__`."""
+    """The class of a map-style data set, which has `__len__` and `__getitem__`.
+
+    One that the user allows need not derive from torch's `Dataset`; networks, which may have these methods, do not.
+    """
     key = f"datasets/{split}"
     cls = locate(path, key)
-    if not all(hasattr(cls, method) for method in ("__len__", "__getitem__")) or issubclass(cls, Mapping):
+    network = issubclass(cls, known_class(NETWORK))
+    if network or not all(hasattr(cls, method) for method in ("__len__", "__getitem__")) or issubclass(cls, Mapping):
         raise UserError(f"{key}: {path} is not a data set; expected a class with __len__ and __getitem__(index)")
     return cls
+
+
+def foreign_root(spec: Any, split: str) -> Iterator[str]:
+    """The mistake of a data set's `root`, where it unpacks and caches pictures, that the user has not agreed to."""
+    root = spec.get("root") if isinstance(spec, Mapping) else None
+    if isinstance(root, str) and not may_write(root):
+        yield (
+            f"datasets/{split}/root: {root} lies outside of the data folder {data_root()}, and data sets write to "
+            f"their root; if you want that, add --datasets/{split}/root {root}"
+        )
 
 
 def build_dataset(config: Mapping[str, Any], split: str) -> Any:
@@ -84,9 +101,23 @@ def build_evaluations(config: Mapping[str, Any], debug: bool = False) -> dict[st
     evaluations = {}
     for name, spec in evaluation_specs({**config, "fid_stats": None} if debug else config).items():
         section = f"evaluation/{name}"
-        arguments = build_networks(class_and_arguments(spec)[1], section)
+        arguments = build_networks(_without_new_file(config, class_and_arguments(spec)[1]), section)
         evaluations[name] = make(locate_evaluation(name, spec), arguments, section)
     return evaluations
+
+
+def _without_new_file(config: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments without a file of statistics that is not there, where a config may not have files written."""
+    given = arguments.get("pre_calc_stat_path")
+    if not isinstance(given, str) or may_write(given):
+        return arguments
+    path = Path(given)
+    if hasattr(locate_iterator(config), "sample_like"):  # compares with a half of the images
+        path = half_path(path, arguments.get("seed", 0))
+    if path.is_file():
+        return arguments
+    log.info("pre_calc_stat_path: %s is not there, and lies outside of the data folder: using the cache", path)
+    return {name: value for name, value in arguments.items() if name != "pre_calc_stat_path"}
 
 
 def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
@@ -99,7 +130,7 @@ def build_integrations(config: Mapping[str, Any], folder: Path) -> list[Any]:
     sections = {name: section for name, section in config["integrations"].items() if section is not None}
     return [
         make(
-            locate(INTEGRATIONS[name], f"integrations/{name}"),
+            known_class(INTEGRATIONS[name]),
             {**section, "folder": folder, "config": config},
             f"integrations/{name}",
         )

@@ -11,11 +11,12 @@ from typing import Any
 
 from invariances.config.building import (
     evaluation_specs,
+    foreign_root,
     locate_dataset,
     locate_evaluation,
     locate_iterator,
 )
-from invariances.config.classes import locate
+from invariances.config.classes import known_class, locate
 from invariances.config.keys import CACHE, INTEGRATIONS, KEYS, PAIRS, Key
 from invariances.config.needs import unmet
 from invariances.config.nodes import class_and_arguments
@@ -65,7 +66,7 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
-    parts += [_integrations(given), _trainer(given), _cache(given), _iterator(given)]
+    parts += [_places(given), _integrations(given), _trainer(given), _cache(given), _iterator(given)]
     found = [line for part in parts for line in part]
     if len(found) == 1:
         raise UserError(found[0])
@@ -140,6 +141,12 @@ def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluation/{name}: {show(spec)}; expected its arguments, such as {{}}, or null for off"
 
 
+def _places(config: Mapping[str, Any]) -> Iterator[str]:
+    splits = config.get("datasets")
+    for split, spec in splits.items() if isinstance(splits, Mapping) else ():
+        yield from foreign_root(spec, split)
+
+
 def _misfit(config: Mapping[str, Any], name: str, spec: Mapping[str, Any]) -> Iterator[str]:
     """Methods that an evaluation needs and that the training task or its model does not have."""
     with suppress(UserError):  # a class that cannot be found is reported with its own key
@@ -156,7 +163,7 @@ def _integrations(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in INTEGRATIONS:
             yield f"integrations/{name}: unknown integration{hint(name, INTEGRATIONS)}"
         elif section is not None:
-            cls = locate(INTEGRATIONS[name], f"integrations/{name}")
+            cls = known_class(INTEGRATIONS[name])
             yield from mistakes(cls, section, f"integrations/{name}", given=("folder", "config"))
 
 
@@ -170,12 +177,12 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"
     rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
-    yield from find_and_bind(partial(locate, "pytorch_lightning.Trainer", "trainer"), rest, "trainer")
+    yield from find_and_bind(partial(known_class, "pytorch_lightning.Trainer"), rest, "trainer")
 
 
 def _cache(config: Mapping[str, Any]) -> Iterator[str]:
     if config.get("cache"):
-        yield from find_and_bind(partial(locate, CACHE, "cache"), config["cache"], "cache")
+        yield from find_and_bind(partial(known_class, CACHE), config["cache"], "cache")
 
 
 def _iterator(config: Mapping[str, Any]) -> Iterator[str]:

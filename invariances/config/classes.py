@@ -1,6 +1,7 @@
 """Imports of the classes that a config names."""
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -9,14 +10,16 @@ from types import ModuleType
 from typing import Any
 
 from invariances.config.aliases import OLD
+from invariances.config.allowing import is_allowed, is_dotted, lies_here, require_allowed
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
 
 
 def locate(path: Any, key: str, base: str | None = None) -> type:
-    """The class at a dotted path, such as `invariances.models.Autoencoder`.
+    """The class at a dotted path, such as `invariances.models.Autoencoder`, if configs may call it.
 
-    Modules in the current folder are found too. The module is imported; the class is not called.
+    Modules in the current folder are found too. The module is imported, once it is known to be allowed; the class is
+    not called.
 
     Args:
         path: dotted path.
@@ -24,13 +27,16 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
         base: dotted path of a class that it must be a subclass of.
 
     Raises:
-        UserError: no such module, no such name in it, not a class, not a subclass of `base`, or the module raises
-            an error while it is imported.
+        UserError: not allowed, see `invariances.config.allowing`; no such module, no such name in it, not a class,
+            not a subclass of `base`, or the module raises an error while it is imported.
     """
-    parts = path.split(".") if isinstance(path, str) else []
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+    if not is_dotted(path) or "." not in path:
         raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
     module_path, _, name = path.rpartition(".")
+    _search_here()
+    if not is_allowed(module_path) and not _exists(module_path):
+        raise UserError(f"{key}: no module named {_near(module_path, name, module_path.partition('.')[0])}")
+    require_allowed(module_path, path, key)
     module = _import(module_path, name, key)
     if not hasattr(module, name):
         classes = [n for n, value in vars(module).items() if isinstance(value, type) and n[0] != "_"]
@@ -38,24 +44,47 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     found = getattr(module, name)
     if not isinstance(found, type):
         raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; expected a class")
-    if base is not None and not issubclass(found, locate(base, key)):
+    if not lies_here(found.__module__):  # a module may hold classes that it has imported from elsewhere
+        require_allowed(found.__module__, path, key)
+    if base is not None and not issubclass(found, known_class(base)):
         raise UserError(f"{key}: {path} is not {_article(base)}; expected a subclass")
     return found
 
 
-def _import(path: str, name: str, key: str) -> ModuleType:
+def known_class(path: str) -> type:
+    """The class at a dotted path that stands in this package's code, not in a config."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _search_here() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that a file here never hides an installed module
     importlib.invalidate_caches()
+
+
+def _exists(path: str) -> bool:
+    """Whether the outermost package of a module is there; nothing is imported."""
+    try:
+        return importlib.util.find_spec(path.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _import(path: str, name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(path)
     except (Exception, SystemExit) as error:  # any error of a user's module; the message has its cause
         absent = error.name if isinstance(error, ModuleNotFoundError) else None
         if absent is not None and f"{path}.".startswith(f"{absent}."):
-            older = nearest(f"{path}.{name}", OLD, cutoff=0.9)
-            near = f"; did you mean {older}?" if older else hint(absent, _siblings(absent))
-            raise UserError(f"{key}: no module named {absent}{near}") from error
+            raise UserError(f"{key}: no module named {_near(path, name, absent)}") from error
         raise UserError(f"{key}: importing {path} failed: {_cause(error)}") from error
+
+
+def _near(path: str, name: str, absent: str) -> str:
+    """The name of a module that is not there, and the class or module that may be meant."""
+    older = nearest(f"{path}.{name}", OLD, cutoff=0.9)
+    return absent + (f"; did you mean {older}?" if older else hint(absent, _siblings(absent)))
 
 
 def _siblings(path: str) -> list[str]:

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from invariances.config.classes import locate
+from invariances.config.allowing import judging
+from invariances.config.classes import known_class, locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, class_and_arguments, is_greybox, is_trained
 from invariances.config.signatures import find_and_bind, make, parameters, prefix_errors, show
 from invariances.errors import InvalidInput, UserError
@@ -20,6 +21,7 @@ Config = Mapping[str, Any]
 NETWORK = "torch.nn.Module"  # base of the classes under `model` and `loss`
 GREYBOX = "invariances.models.Greybox"
 CONDITIONING = ("conditioning_in_channels", "conditioning_spatial_size")
+LIBRARIES = ("torchvision:", "timm:")  # a prefix of any other kind is no class path, and refused as such
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
     if not arguments.keys() & {"layer", "split_idx"}:
         yield f"{section}/layer: missing; give it, or split_idx"
     if isinstance(settings := arguments.get("preprocess"), Mapping):
-        find = partial(locate, "invariances.models.Preprocess", section)
+        find = partial(known_class, "invariances.models.Preprocess")
         yield from find_and_bind(find, {"size": None} | settings, f"{section}/preprocess")
-    yield from find_and_bind(partial(locate, GREYBOX, section), arguments, section)
+    yield from find_and_bind(partial(known_class, GREYBOX), arguments, section)
 
 
 def _check_model(node: Any, key: str) -> Iterator[str]:
@@ -126,12 +128,12 @@ def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
 
 def _split(arguments: Mapping[str, Any], name: str) -> Any:
     with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
-        return locate(GREYBOX, name)(**arguments)
+        return known_class(GREYBOX)(**arguments)
 
 
 def _is_library_model(model: Any) -> bool:
     """Whether a model is given as in `torchvision:alexnet`, and not as a dotted class."""
-    return isinstance(model, str) and ":" in model
+    return isinstance(model, str) and model.startswith(LIBRARIES)
 
 
 # A network from a checkpoint.
@@ -183,7 +185,8 @@ def load_network(
         subconfig: arguments of the class, as `{"Model": {…}}`.
 
     Raises:
-        UserError: the file cannot be read, or has no config and `model` is not given, or the weights do not fit.
+        UserError: the file cannot be read, or has no config and `model` is not given, or the weights do not fit; or
+            its config names a class that is not allowed, see `invariances.config.allowing`.
     """
     from invariances.utils import checkpoints  # imports torch: a config is checked without it
 
@@ -192,7 +195,10 @@ def load_network(
     config = {**(subconfig or {}), "model": model} if model is not None else state.get("config")
     if not isinstance(config, Mapping):
         raise UserError(f"{path}: holds weights without a config; expected the class of the network as `model`")
-    network = PARTS["model"].build(config, "model")
+    with judging(*([path] if model is None else [])):
+        if mistakes := "; ".join(PARTS["model"].check(config, "model")):
+            raise UserError(mistakes if model or str(path) in mistakes else f"{path}: its config: {mistakes}")
+        network = PARTS["model"].build(config, "model")
     checkpoints.load_weights(network, state, path)
     return network.eval()
 

@@ -211,7 +211,16 @@ def read(
     overrides: Mapping[str, str] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Merge YAML files deeply, left to right, then the overrides; configs of the older projects are translated.
+    """The config of YAML files and overrides, see `merged`; configs of the older projects are translated."""
+    return translate(merged(paths, overrides, base))
+
+
+def merged(
+    paths: Iterable[str | Path],
+    overrides: Mapping[str, str] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Merge YAML files deeply, left to right, then the overrides.
 
     Where a later file or override gives one of two keys for one setting (num_steps, num_epochs; learning_rate,
     base_learning_rate), the other key is dropped from the earlier ones.
@@ -230,7 +239,7 @@ def read(
         config = _laid_over(config, read_file(path))
     for key, text in (overrides or {}).items():
         config = _laid_over(config, _override(key, text, config))
-    return translate(config)
+    return config
 
 
 def _laid_over(config: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The Streamlit page of `edexplore`: one data set, example by example.
 
-`edexplore` starts it with one argument: the JSON of {split: {"class": dotted path, argument: value}}.
+`edexplore` starts it with these arguments: the JSON of {split: {"class": dotted path, argument: value}}, and the names
+that are allowed, see `invariances.config.allowing`.
 """
 
 import json
@@ -16,6 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from invariances.config.allowing import allow
 from invariances.config.building import build_dataset
 from invariances.errors import UserError
 from invariances.utils.images import channels_first, from_uint8, grid, to_uint8
@@ -29,6 +31,7 @@ MAX_ASPECT = 1000  # long side to short side; anything longer, such as sound or 
 def main() -> None:
     """Draw the page."""
     splits = json.loads(sys.argv[1])
+    allow(*sys.argv[2:])
     st.set_page_config(page_title="edexplore", layout="wide")
     split = st.sidebar.radio("Split", list(splits))
     st.title(splits[split]["class"].rpartition(".")[2])

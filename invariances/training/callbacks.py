@@ -21,6 +21,7 @@ from invariances.training.loggers.wandb import Wandb
 from invariances.utils import checkpoints
 from invariances.utils.images import save_png
 from invariances.utils.names import hint
+from invariances.utils.weights import not_finite
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,7 @@ class Checkpoints(pl.Callback):
         self._save_finite(trainer, pl_module, "best.ckpt")
 
     def _save_finite(self, trainer: pl.Trainer, pl_module: Any, name: str) -> None:
-        broken = [name for name, weight in pl_module.named_parameters() if not weight.isfinite().all()]
-        if broken:
+        if broken := not_finite(pl_module):
             raise UserError(
                 f"step {int(pl_module.step)}: {len(broken)} weights are not finite, first {broken[0]}; nothing was "
                 "saved; lower the learning rate, then resume from the last checkpoint"

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from invariances.config.reading import dump, read_file
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
+from invariances.utils.files import require_no_link_out
 from invariances.utils.names import nearest
 from invariances.zoo import zoo
 
@@ -122,13 +123,21 @@ class Run:
         Raises:
             UserError: it cannot be read.
         """
+        return read_file(self.config_path())
+
+    def config_path(self) -> Path:
+        """The file of `config`.
+
+        Raises:
+            UserError: there is none.
+        """
         if self.config_file is not None:
-            return read_file(self.config_file)
+            return self.config_file
         saved = sorted(self.path.glob(SAVED), key=_by_time)
         trained = [path for path in saved if "-train" in path.stem]
         if not saved:
             raise UserError(f"{self.path}: has no config")
-        return read_file((trained or saved)[-1])
+        return (trained or saved)[-1]
 
     def save_config(self, config: Mapping[str, Any], kind: str) -> Path:
         """Write the resolved config of this start as `configs/<time>-<kind>.yaml`.
@@ -136,7 +145,14 @@ class Run:
         Args:
             config: resolved.
             kind: `train` or `eval`.
+
+        Raises:
+            UserError: it cannot be written; a link in the folder leads out of it, so that nothing is safely written.
         """
+        try:
+            require_no_link_out(self.path)
+        except InvalidInput as error:
+            raise UserError(f"{self.path}: {error}") from error
         text, now, folder = dump(config), _now(), self.path / "configs"
         self._earlier = set(self.path.rglob("*"))
         self._saved = _first_free(lambda suffix: _write_new(folder / f"{now}-{kind}{suffix}.yaml", text))

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from invariances.config.allowing import folders_typed, judging, modules_here, modules_typed, remember
 from invariances.config.checking import check
-from invariances.config.reading import dump, merge, read
+from invariances.config.reading import dump, merge, merged, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
-from invariances.training.run import Run, resolve_checkpoint
+from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def start(
     retrain: bool = False,
     debug: bool = False,
     allow_other_network: bool = False,
+    allow: Sequence[str] = (),
 ) -> None:
     """Check everything, then train or evaluate.
 
@@ -43,28 +45,39 @@ def start(
         retrain: start at step 0, from the weights of the checkpoint.
         debug: a few steps on a few examples, in a new run.
         allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
+        allow: packages and modules whose classes configs may call, see `invariances.config.allowing`.
 
     Raises:
         UserError: a mistake in any of these; no new files are left then.
     """
     earlier = None if project is None else Run.find(project, debug=debug)
-    config = read(files, overrides, {} if earlier is None else earlier.config())
-    if earlier is None or not earlier.has_checkpoints:
-        checkpoint = checkpoint or config.get("checkpoint")
-    if checkpoint is None and earlier is None and not train:
-        raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
-    config = check(_with_model(config, checkpoint, debug), train)
-    config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
-    config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
-    source, resumed = _source(checkpoint, earlier, train, retrain, debug)
-    if resumed is not None and name is not None:
-        if train:
-            raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
-        resumed.evaluation_name = name
-    if debug and resumed is None:
-        config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
-    with _run_of(config, name, resumed, "train" if train else "eval") as run:
-        _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
+    base = {} if earlier is None else earlier.config()
+    own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
+    typed = {*allow, *modules_here(merged(own)), *modules_typed(merged([], _without_places(overrides or {})))}
+    remember(typed, folders_typed(overrides or {}))
+    with judging(*files, *([] if earlier is None else [earlier.config_path()])):
+        config = read(files, overrides, base)
+        if earlier is None or not earlier.has_checkpoints:
+            checkpoint = checkpoint or config.get("checkpoint")
+        if checkpoint is None and earlier is None and not train:
+            raise UserError("nothing to do: add -t to train, or -c CKPT to evaluate a checkpoint")
+        config = check(_with_model(config, checkpoint, debug), train)
+        config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
+        config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
+        source, resumed = _source(checkpoint, earlier, train, retrain, debug)
+        if resumed is not None and name is not None:
+            if train:
+                raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
+            resumed.evaluation_name = name
+        if debug and resumed is None:
+            config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
+        with _run_of(config, name, resumed, "train" if train else "eval") as run:
+            _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
+
+
+def _without_places(overrides: Mapping[str, str]) -> dict[str, str]:
+    """The overrides that replace no place of a list: these need the config that has the list."""
+    return {key: text for key, text in overrides.items() if not any(part.isdigit() for part in key.split("/"))}
 
 
 def _with_model(config: dict[str, Any], checkpoint: str | None, debug: bool) -> dict[str, Any]:

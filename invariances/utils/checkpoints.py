@@ -11,6 +11,7 @@ import pickle
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ from invariances.errors import UserError
 from invariances.utils import model_folder
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
-from invariances.utils.weights import first, mismatch
+from invariances.utils.weights import first, mismatch, not_finite
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mo
 RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # needed to resume, besides the weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 SOURCES = "give the checkpoint of a run, latest:EXPERIMENT, or a released one (invariances zoo ls lists them)"
+MOST_STEPS = 10**12
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
@@ -74,7 +76,7 @@ def _is_intact_archive(path: Path) -> bool:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
             is_state = "data.pkl" in names and "constants.pkl" not in names  # TorchScript has both, and is a program
             return is_state and archive.testzip() is None
-    except (zipfile.BadZipFile, EOFError, ValueError):
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error):
         return False
 
 
@@ -192,19 +194,31 @@ def step_of(state: Mapping[str, Any], path: str | Path) -> int:
     """The number of optimiser steps after which a run resumes from this checkpoint.
 
     Raises:
-        UserError: the checkpoint holds weights alone, without optimiser and step counter.
+        UserError: the checkpoint holds weights alone, without optimiser and step counter; the counter is no count.
     """
     weights = state.get("state_dict")
     if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUME_KEYS:
         raise UserError(f"{path}: holds weights alone and cannot be resumed; add -r to start a new training from them")
-    return int(weights["step"])
+    return _count(weights["step"], path)
+
+
+def _count(step: Any, path: str | Path) -> int:
+    """A step counter as a number.
+
+    Raises:
+        UserError: it is no count of steps, such as NaN or −1.
+    """
+    number = step.item() if isinstance(step, Tensor) and step.numel() == 1 else step
+    if not isinstance(number, int | float) or not 0 <= number <= MOST_STEPS or number % 1:
+        raise UserError(f"{path}: its step counter is {str(number)[:50]}; expected a count; use an earlier checkpoint")
+    return int(number)
 
 
 def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by name: under `state_dict`, `model_state_dict` or `model`, or the dict itself."""
-    for name in CONTAINERS:
-        if isinstance(state.get(name), Mapping):
-            return weights_of(state[name])
+    for _ in CONTAINERS:  # each may hold another one; a hostile file holds itself
+        inner = [state[name] for name in CONTAINERS if isinstance(state.get(name), Mapping)]
+        state = inner[0] if inner else state
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
@@ -227,7 +241,10 @@ def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, 
     state = load(path)
     if resume:
         step_of(state, path)
-    if "step" in iterator.state_dict() and "step" not in _unwrapped(weights_of(state)):
+    weights = _unwrapped(weights_of(state))
+    if not resume and "step" in weights:
+        _count(weights["step"], path)
+    if "step" in iterator.state_dict() and "step" not in weights:
         _load_model_alone(iterator, state, path)
     else:
         load_weights(iterator, state, path)
@@ -276,7 +293,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     found = without_prefix(weights, expected)
     if not _load_released(module, weights, n_known=len(found.keys() & expected.keys()), path=path):
         _load_strictly(module, found, path)
-    if broken := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
+    if broken := not_finite(module):
         raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
 
 

@@ -80,9 +80,31 @@ def read_lines(path: Path) -> list[str]:
     return read_bytes(path).decode(errors="replace").splitlines()
 
 
+def half_path(path: Path, seed: int) -> Path:
+    """The file of a random half of what a file is of.
+
+    >>> half_path(Path("a/mnist.npz"), 3).as_posix()
+    'a/mnist_half_3.npz'
+    """
+    return path.with_stem(f"{path.stem}_half_{seed}")
+
+
 def n_cpus() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_no_link_out(folder: Path) -> None:
+    """Refuse a folder in which a link leads out of it: what is written or deleted through it is not ours.
+
+    Raises:
+        InvalidInput: names the link and where it leads.
+    """
+    home = folder.resolve()
+    for parent, folders, files in os.walk(home):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise InvalidInput(f"{path} is a link out of this folder, to {os.readlink(path)}; remove the link")
 
 
 @contextmanager

@@ -42,6 +42,18 @@ def first(names: Iterable[str], n: int = 3) -> str:
     return ", ".join(names[:n]) + (" …" if len(names) > n else "")
 
 
+def not_finite(module: nn.Module) -> list[str]:
+    """The names of a module's weights and stored buffers that hold NaN or infinity.
+
+    >>> norm = nn.BatchNorm1d(2)
+    >>> norm.running_var[1] = torch.nan
+    >>> not_finite(norm)
+    ['running_var']
+    """
+    stored = {**dict(module.named_parameters()), **module.state_dict()}
+    return [n for n, v in stored.items() if isinstance(v, Tensor) and not v.detach().isfinite().all()]
+
+
 def fingerprint(network: nn.Module) -> str:
     """The first digits of a hash of a network's architecture, settings and weights.
 

@@ -14,6 +14,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from invariances.cli import edexplore
+from invariances.config.allowing import allow
 from invariances.demo import data_browser as page
 from tests.data.stand_ins import write_mnist, write_picture
 
@@ -90,6 +91,7 @@ def here(tmp_path, monkeypatch):
     """A folder of one's own module, exploring.py, to work in."""
     (tmp_path / "exploring.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
+    allow("exploring")
     yield tmp_path
     sys.modules.pop("exploring", None)
     sys.path[:] = [path for path in sys.path if path != str(tmp_path)]
@@ -101,7 +103,7 @@ def started(monkeypatch, *words):
     monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
     assert edexplore.main(list(words)) == 0
     (command,) = commands
-    return json.loads(command[-1]), command
+    return json.loads(command[command.index("--") + 1]), command
 
 
 def refused(capsys, *words):

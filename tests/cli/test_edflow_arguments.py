@@ -424,7 +424,12 @@ class TestMistakes:
 
     def test_hostile_config_runs_nothing(self, engine, capsys):
         Path("b.yaml").write_text("model: subprocess.Popen\nModel: {args: [touch, ran]}\n")
-        assert "is not a torch.nn.Module" in complaint(capsys, "-b", "a.yaml", "b.yaml", "-t")
+        refused = complaint(capsys, "-b", "a.yaml", "b.yaml", "-t")
+        assert "model: subprocess.Popen (in b.yaml) belongs to neither invariances nor torch.nn" in refused
+        assert refused.strip().endswith("add --allow subprocess")
+        assert "is not a torch.nn.Module" in complaint(
+            capsys, "-b", "a.yaml", "b.yaml", "-t", "--allow", "subprocess"
+        )
         Path("b.yaml").write_text("notes: !!python/object/apply:os.mkdir [ran]\n")
         assert complaint(capsys, "-b", "a.yaml", "b.yaml", "-t").startswith("b.yaml:1:8: ")
         assert not Path("ran").exists()

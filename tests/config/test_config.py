@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from invariances.config import classes
+from invariances.config.allowing import allow
 from invariances.config.building import build_dataset, build_evaluations, build_iterator, learning_rate
 from invariances.config.checking import check
 from invariances.config.classes import locate
@@ -582,6 +584,9 @@ class TestEvaluations:
 
     def test_not_an_evaluation(self):
         message = complaint(good(evaluation={"x": {"class": "subprocess.Popen", "args": "touch /tmp/x"}}))
+        assert message.startswith("evaluation/x: subprocess.Popen belongs to neither invariances nor torch.nn")
+        allow("subprocess")
+        message = complaint(good(evaluation={"x": {"class": "subprocess.Popen", "args": "touch /tmp/x"}}))
         assert message.startswith("evaluation/x: subprocess.Popen is not")
 
 
@@ -626,8 +631,8 @@ class TestFrozenNetworks:
                 "GreyboxModel/checkpoint: got 3; expected a path",
             ),
             ("GreyboxModel", "conv1", 'GreyboxModel: "conv1" is text'),
-            ("GreyboxModel", {"model": "os.abort", "layer": "a"}, "GreyboxModel/model: os.abort is a builtin"),
-            ("GreyboxModel", {"model": "subprocess.Popen", "layer": "a"}, "Popen is not a torch.nn.Module"),
+            ("GreyboxModel", {"model": "os.abort", "layer": "a"}, "add --allow os"),
+            ("GreyboxModel", {"model": "subprocess.Popen", "layer": "a"}, "add --allow subprocess"),
             ("GreyboxModel", {"model": "nosuch.Net", "layer": "a"}, "GreyboxModel/model: no module named nosuch"),
             ("GreyboxModel", {"model": f"{HERE}.Net", "layer": "a"}, "GreyboxModel/model/in_channels: missing"),
             ("AutoencoderModel", {}, "AutoencoderModel/checkpoint: missing"),
@@ -660,6 +665,7 @@ class TestLocate:
     @pytest.fixture(autouse=True)
     def path(self, monkeypatch):
         monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+        allow("broken_model", "outer_module_of_test", "model_of_the_current_folder", "colorsys")
 
     def complain(self, path: Any, base: str | None = None) -> str:
         with pytest.raises(UserError) as caught:
@@ -756,6 +762,8 @@ class TestLocate:
     def test_nothing_but_models_is_ever_called(self, key, tmp_path):
         """A config cannot have an arbitrary class called with arguments of its choice."""
         config = good(iterator=f"{HERE}.LossTask", loss=f"{HERE}.Loss") | {key: "subprocess.Popen"}
+        assert f"{key}: subprocess.Popen belongs to neither" in complaint(config)
+        allow("subprocess")
         assert f"{key}: subprocess.Popen is not a" in complaint(config)
         with pytest.raises(UserError, match="is not a"):
             locate(config[key], key, "torch.nn.Module")
@@ -765,6 +773,8 @@ class TestLocate:
 
     def test_data_set(self):
         datasets = {"train": "subprocess.Popen", "validation": "shelve.DbfilenameShelf"}
+        assert "datasets/train: subprocess.Popen belongs to neither" in complaint(good(datasets=datasets))
+        allow("subprocess", "shelve")
         message = complaint(good(datasets=datasets))
         assert "datasets/train: subprocess.Popen is not a data set" in message
         assert "datasets/validation: shelve.DbfilenameShelf is not a data set" in message

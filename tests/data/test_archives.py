@@ -90,3 +90,57 @@ def test_a_damaged_archive_is_named_and_a_good_one_goes_on(tmp_path, archive, da
         unpack(tmp_path, archive)
     archive.write_bytes(whole)
     assert unpack(tmp_path, archive) == CONTENT
+
+
+def member(name, content=b"x", kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(content) if kind == tarfile.REGTYPE else 0, kind, link
+    return info, io.BytesIO(content)
+
+
+def tar_of(*members):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for info, content in members:
+            tar.addfile(info, content)
+    return packed.getvalue()
+
+
+C01 = {
+    "an inner archive leads up": [member("n1.tar", tar_of(member("n1_0.JPEG"), member("../../evil.JPEG")))],
+    "an inner archive is absolute": [member("n1.tar", tar_of(member("/tmp/evil_of_c01.JPEG")))],
+    "up": [member("good.jpg"), member("a/../../evil.jpg")],
+    "a link": [member("etc", kind=tarfile.SYMTYPE, link="/etc"), member("etc/evil.jpg")],
+    "a hard link": [member("passwd", kind=tarfile.LNKTYPE, link="/etc/passwd")],
+    "a device": [member("null", kind=tarfile.CHRTYPE)],
+}
+
+
+@pytest.mark.parametrize("members", C01.values(), ids=C01)
+def test_C01_archives_write_nothing_outside(tmp_path, members):
+    archive, folder = tmp_path / "home" / "a.tar", tmp_path / "home" / "out"
+    archive.parent.mkdir()
+    archive.write_bytes(tar_of(*members))
+    for target in (lambda name: folder / name.split("_")[0] / name, lambda name: folder / PurePosixPath(name).name):
+        with pytest.raises(ValueError, match=r"a\.tar holds '.*'.*nothing was unpacked"):
+            unpack_archive(folder, archive, "Fetch it.", target)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left <= {"home", "home/a.tar", "home/.out.lock"}
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "img_align_celeba/..", "/evil.jpg", "a\\..\\..\\evil.jpg"])
+def test_C01_zip_archives_too(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("good.jpg", b"x")
+        archive.writestr(name, b"x")
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        unpack(tmp_path, tmp_path / "a.zip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_C01_leftovers_of_a_killed_unpacking_are_removed(tmp_path, archive):
+    left = tmp_path / "out" / ".5.jpg.abcd1234"
+    left.mkdir(parents=True)
+    (left / "5.jpg").write_bytes(b"half")
+    (tmp_path / "out" / ".unpacking").touch()
+    assert unpack(tmp_path, archive) == CONTENT

@@ -16,6 +16,7 @@ from invariances.data.archives import MissingFiles, unpack_archive
 from invariances.data.cache import OnError, PictureFiles, PictureSet
 from invariances.data.pictures import Square
 from invariances.data.sets.folder import labelled
+from invariances.errors import InvalidInput
 from invariances.utils.files import data_root
 
 Split = Literal["train", "validation"]
@@ -55,8 +56,15 @@ def imagenet(split: Split, classes: Sequence[str], root: str | Path | None = Non
 
 
 def _class_of(home: Path, name: str) -> str:
-    """WordNet id of the picture ILSVRC2012_val_<number>.JPEG."""
-    return _validation_classes(home)[int(PurePosixPath(name).stem.rpartition("_")[2]) - 1]
+    """WordNet id of the picture ILSVRC2012_val_<number>.JPEG.
+
+    Raises:
+        InvalidInput: there is no picture of this name.
+    """
+    classes, number = _validation_classes(home), PurePosixPath(name).stem.rpartition("_")[2]
+    if not number.isdecimal() or not 0 < int(number) <= len(classes):
+        raise InvalidInput(f"{name!r} is none of the {len(classes):,} pictures ILSVRC2012_val_<number>.JPEG")
+    return classes[int(number) - 1]
 
 
 @cache

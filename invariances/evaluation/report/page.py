@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
 from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
@@ -24,6 +24,7 @@ from invariances.evaluation.report.factors import factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
+from invariances.utils.files import require_no_link_out
 
 FILES = ("attributes.png", "ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
@@ -90,7 +91,10 @@ def _writing(folder: Path) -> Iterator[None]:
     """Make the folder of a report; a UserError where that or writing to it fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        require_no_link_out(folder)
         yield
+    except InvalidInput as error:
+        raise UserError(f"{folder}: {error}") from error
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written there ({error}); name another folder: -o") from error
 

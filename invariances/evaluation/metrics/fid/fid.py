@@ -23,6 +23,7 @@ from invariances.evaluation.metrics.fid.precision_recall import NEIGHBOURS, prec
 from invariances.evaluation.metrics.fid.reference import FeatureSet, images_of, measure, reference
 from invariances.evaluation.metrics.fid.value_range import ValueRange
 from invariances.utils.arguments import require_at_least
+from invariances.utils.files import half_path
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class FID(Evaluation[CanSample | CanSampleLike]):
         given, real_images, path = loader, loader, self.path
         if hasattr(iterator, "sample_like"):
             given, real_images = halves(loader, self.seed)
-            path = path and path.with_stem(f"{path.stem}_half_{self.seed}")
+            path = path and half_path(path, self.seed)
         real = reference(real_images, extractor, path, self.batch_size, keep)
         images = self._sample(iterator, given, self.n_samples or real.statistics.n)
         samples = measure(images, extractor, batch_size=self.batch_size, keep=keep)
@@ -302,6 +303,9 @@ def compare(
         kid, precision_recall: compute them too.
         distances: those that fit the network: `fid`, `fd`, `kid`, `cmmd`.
 
+    Raises:
+        InvalidInput: the sets have different numbers of features.
+
     Example:
         >>> from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
         >>> rows = torch.arange(8.0).reshape(8, 1)
@@ -311,6 +315,12 @@ def compare(
         >>> {name: value for name, value in found.items() if not name.endswith("_ci")}
         {'n_real_rows': 8.0, 'n_samples_rows': 8.0, 'fid_rows': 0.0, 'precision_rows': 1.0, 'recall_rows': 1.0}
     """
+    widths = [len(each.statistics.mean) for each in (real, samples)]
+    if widths[0] != widths[1]:
+        raise InvalidInput(
+            f"the statistics of the real images have {widths[0]} features, those of the samples {widths[1]}; delete "
+            "the file of statistics, which is of another network"
+        )
     chosen = [distance for distance in distances if kid or distance != "kid"]
     if real.released:
         chosen, precision_recall = [distance for distance in chosen if distance in ("fid", "fd")], False

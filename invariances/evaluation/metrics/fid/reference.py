@@ -8,6 +8,7 @@ import logging
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -131,11 +132,14 @@ def reference(
         n = sum(len(images) for images in _images(loader))
         return _from_moments(path, n, *moments)
     key = reference_key(loader, extractor, keep)
+    if path is not None and path.exists():  # it may be someone else's: nothing is written beside it
+        return _load(path, key)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
     with locked(path):
-        if not path.exists():
-            _save(path, key, measure(_images(loader), extractor, batch_size=batch_size, keep=keep))
-            log.info("wrote the reference statistics %s", path)
+        with suppress(FileNotFoundError), _rebuilt_if_damaged(path):
+            return _load(path, key)
+        _save(path, key, measure(_images(loader), extractor, batch_size=batch_size, keep=keep))
+        log.info("wrote the reference statistics %s", path)
         return _load(path, key)
 
 
@@ -159,6 +163,13 @@ def _from_moments(path: Path, n: int, mean: np.ndarray, cov: np.ndarray) -> Feat
         stacklevel=3,
     )
     return FeatureSet(statistics, torch.empty(0, len(statistics.mean)), released=True)
+@contextmanager
+def _rebuilt_if_damaged(path: Path) -> Iterator[None]:
+    """Go on after a file in the cache that cannot be read, or is of something else; it is written anew."""
+    try:
+        yield
+    except UserError as error:
+        log.warning("%s; it is computed again", str(error).removesuffix(f"; {REMEDY}"))
 
 
 def reference_key(loader: Batches, extractor: Extractor, keep: bool) -> Key:
@@ -232,6 +243,8 @@ def _load(path: Path, key: Key) -> FeatureSet:
         _check_arrays(arrays, key)
         statistics = FeatureStatistics.from_moments(int(arrays["n"]), arrays["mean"], arrays["cov"])
         return FeatureSet(statistics, torch.from_numpy(arrays["features"]))
+    except FileNotFoundError:
+        raise
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as reference statistics ({error}); {REMEDY}") from error
 
