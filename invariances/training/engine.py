@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
@@ -19,17 +19,13 @@ from invariances.errors import InvalidInput, UserError
 from invariances.evaluation import Evaluation
 from invariances.evaluation.report.page import can_report, write_report
 from invariances.iterators import Iterator
-from invariances.training.callbacks import (
-    Checkpoints,
-    Evaluations,
-    KeepBest,
-    StepCounter,
-    StopOnSignal,
-    TrainingPictures,
-)
+from invariances.training.callbacks import Evaluations, KeepBest, StepCounter, TrainingPictures
 from invariances.training.identity import require_same_networks
+from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.run import Run
+from invariances.training.saving import Checkpoints
+from invariances.training.stopping import StopOnSignal
 from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
@@ -72,7 +68,7 @@ def train(
     begin = 0 if restart else int(built.iterator.step)
     built.iterator.step.fill_(begin)
     if begin >= num_steps and not debug:
-        _finished(run, checkpoint or run.path, num_steps)
+        _finish(built, checkpoint or run.path, config, run, num_steps)
     else:
         built.iterator.num_steps = begin + DEBUG_STEPS if debug else num_steps
         _fit(built, None if restart else checkpoint, config, run, debug)
@@ -107,38 +103,81 @@ def _build(
     return built
 
 
-def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
-    """Train an iterator to its last step, from a checkpoint if there is one."""
-    iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
+@dataclass(frozen=True)
+class _Training:
+    """Lightning's Trainer, and those of its callbacks that the engine asks."""
+
+    trainer: pl.Trainer
+    evaluations: Evaluations
+    stop: StopOnSignal
+    best: KeepBest | None
+
+    @property
+    def has_ended_early(self) -> bool:
+        """Whether the metric has not improved for too long."""
+        return self.best is not None and self.best.is_exhausted
+
+
+def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begin: int, num_steps: int) -> _Training:
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
-    saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
+    saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"], last_step=begin)
     stop, evaluations = StopOnSignal(saver), Evaluations(built.evaluations, run.path / "train" / "eval")
     pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
     metric, patience = config.get("keep_best"), config.get("early_stopping")
     metric = metric or ("validation/loss" if patience else None)
-    best = [KeepBest(saver, evaluations, metric, patience)] if metric else []
+    best = KeepBest(saver, evaluations, metric, patience) if metric else None
+    # `best` before `evaluations`, which note last that a pass is whole, and these before `saver`, so that a checkpoint
+    # of a step with an evaluation never gets its name before the evaluation has begun
+    callbacks = [StepCounter(num_steps), best, evaluations, saver, stop, pictures, Progress(num_steps, evaluations)]
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), saver, stop, pictures, evaluations, *best, Progress(num_steps, evaluations)],
+        [callback for callback in callbacks if callback is not None],
         log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
-        logger=_loggers(config, run, debug),
+        logger=_loggers(config, run, debug, begin),
     )
-    with stop, _refusals_explained(iterator, built.train_loader, "train"):
+    return _Training(trainer, evaluations, stop, best)
+
+
+def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
+    """Train an iterator to its last step, from a checkpoint if there is one."""
+    iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
+    training = _training(built, config, run, debug, begin, num_steps)
+    trainer, evaluations = training.trainer, training.evaluations
+    if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
+        _make_up(training, built, run, begin)
+    with training.stop, _refusals_explained(iterator, built.train_loader, "train"):
         trainer.fit(iterator, built.train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
-    if int(iterator.step) == begin:
+    if int(iterator.step) == begin and not training.has_ended_early:
         raise UserError("trainer: the training ended before its first step; see its limit_train_batches and max_time")
-    if evaluations.last_step != int(iterator.step):
+    if evaluations.last_step != int(iterator.step) and not evaluations.is_whole(int(iterator.step)):
         trainer.validate(iterator, built.validation_loader, verbose=False)
 
 
-def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
-    """Log that the training has already ended; a new run from the end of another one is refused."""
+def _finish(built: _Built, checkpoint: Path, config: dict[str, Any], run: Run, num_steps: int) -> None:
+    """Make up for what is missing in the last evaluation of a training that has ended.
+
+    Raises:
+        UserError: the training is that of another run, so that nothing would be left to do in this one.
+    """
     message = f"has finished its {num_steps} steps; raise num_steps to train on"
     if checkpoint.parent.resolve() != run.checkpoints.resolve():
         raise UserError(f"{checkpoint}: {message}")
+    step = int(built.iterator.step)
+    if not Evaluations({}, run.path / "train" / "eval").is_whole(step):
+        training = _training(built, config, run, False, step, num_steps)
+        if training.best is not None:
+            callbacks = checkpoints.load(checkpoint)["callbacks"]
+            training.best.load_state_dict(callbacks.get(training.best.state_key, training.best.state_dict()))
+        _make_up(training, built, run, step)
     log.info("%s %s", run.path, message)
+
+
+def _make_up(training: _Training, built: _Built, run: Run, step: int) -> None:
+    """Do an evaluation again that was cut off, or of which something is missing."""
+    log.info("%s: the evaluation at step %d is not whole; doing it again", run.path, step)
+    training.trainer.validate(built.iterator, built.validation_loader, verbose=False)
 
 
 def evaluate(
@@ -193,11 +232,12 @@ def _refusals_explained(iterator: Iterator, loader: Loader, split: str) -> Gener
         raise UserError(f"datasets/{split}: {facts}; {which} is refused: {error}") from error
 
 
-def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
-    """The loggers: CSV, TensorBoard, and the integrations of the config."""
+def _loggers(config: dict[str, Any], run: Run, debug: bool, begin: int) -> list[Logger]:
+    """The loggers: CSV, TensorBoard, and the integrations of the config. Steps after `begin` replace earlier ones."""
+    folder = run.path / "train"
     local: list[Logger] = [
-        CSVLogger(run.path / "train", name="csv", version=run.started),
-        TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
+        CSVLog(folder / "csv" / "metrics.csv", begin),
+        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1 if begin else None),
     ]
     return local if debug else [*local, *build_integrations(config, run.path)]
 

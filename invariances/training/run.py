@@ -14,7 +14,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -178,7 +177,7 @@ class Run:
             return
         self._saved.unlink(missing_ok=True)
         if self.path / "train" in self._folders:
-            shutil.rmtree(self._events, ignore_errors=True)
+            self._delete_events()
         made = [path for path in self._outputs() if path.is_dir() and path not in self._earlier]
         for folder in (*sorted(made, reverse=True), self.path / "eval", self.path / "configs", self.path):
             with suppress(OSError):  # not empty
@@ -188,8 +187,13 @@ class Run:
 
     @property
     def _events(self) -> Path:
-        """The folder of TensorBoard's files of this start, if it trains; they exist before its first step."""
-        return self.path / "train" / "tensorboard" / self.started
+        """The folder of TensorBoard's files, which a training writes before its first step."""
+        return self.path / "train" / "tensorboard"
+
+    def _delete_events(self) -> None:
+        for path in self._events.glob("*"):
+            if path.is_file() and path not in self._earlier:
+                path.unlink(missing_ok=True)
 
     def _outputs(self) -> Iterator[Path]:
         """The folders that this start writes to, and everything in them."""
@@ -199,8 +203,8 @@ class Run:
 
     def _results(self) -> list[Path]:
         """The files that this start has written, without its config and TensorBoard's files."""
-        events = self._events.parent
-        return [p for p in self._outputs() if p.is_file() and p not in self._earlier and events not in p.parents]
+        written = [p for p in self._outputs() if p.is_file() and p not in self._earlier]
+        return [p for p in written if self._events not in p.parents]
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:

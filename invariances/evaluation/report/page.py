@@ -2,12 +2,15 @@
 
 import base64
 import csv
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
@@ -24,6 +27,8 @@ from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.tables import LADDER, SECTIONS, further
 
+PAGE = "report.html"
+PART = ".report."  # temporary folder of a report
 FILES = ("ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
 
@@ -72,26 +77,37 @@ def write_report(runs: list[Path], folder: Path) -> Path:
         ),
         key=lambda layer: layer.depth,
     )
-    path = folder / "report.html"
-    with _writing(folder):
-        if path.exists():
-            _delete_earlier(folder)
-        sections = [factor_section(run, stored, folder) for run, (stored, _) in evaluated.items() if stored.factors]
+    with _writing(folder) as part:
+        sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
-        variables = _ladder(layers, folder) if layers else {}
+        variables = _ladder(layers, part) if layers else {}
         page = _template().render(factor_sections=sections, others=others, **variables)
-        path.write_text(page, encoding="utf-8")
-    return path
+        (part / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Make the folder of a report; a UserError where that or writing to it fails."""
+def _writing(folder: Path) -> Iterator[Path]:
+    """A temporary folder, whose files replace those of an earlier report when all of them are written.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield
+        for left in folder.glob(f"{PART}*"):  # of a report that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=folder, prefix=PART) as part:
+            yield Path(part)
+            if (folder / PAGE).exists():
+                _delete_earlier(folder)
+            for path in sorted(Path(part).iterdir(), key=lambda path: path.name == PAGE):  # the page last
+                os.replace(path, folder / path.name)
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written there ({error}); name another folder: -o") from error
+    finally:
+        with suppress(OSError):  # not empty: the report, or other files
+            folder.rmdir()
 
 
 def _delete_earlier(folder: Path) -> None:
