@@ -13,7 +13,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
+from invariances.config.building import (
+    OVERFIT,
+    build_evaluations,
+    build_integrations,
+    build_iterator,
+    build_loader,
+)
 from invariances.data.loader import Loader
 from invariances.errors import InvalidInput, UserError
 from invariances.evaluation import Evaluation
@@ -256,8 +262,9 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         "use_distributed_sampler": False,
         "default_root_dir": str(run.path),
     }
+    theirs = {name: value for name, value in config["trainer"].items() if name != OVERFIT}  # see `build_loader`
     with _trainer_explained():
-        return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)
+        return pl.Trainer(**(ours | arguments | theirs), callbacks=callbacks)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ logs/2026-11-25T10-00-00_digits_ae/
     eval/2026-11-25T11-00-00/                   one folder per evaluation
 logs/latest                                     link to the newest run
 ```
+
+Times are in UTC.
 """
 
 import itertools
@@ -15,14 +17,15 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from invariances.config.reading import dump, read_file
 from invariances.errors import UserError
 from invariances.utils import checkpoints
+from invariances.utils.files import held_by_one
 from invariances.utils.names import nearest
 
 log = logging.getLogger(__name__)
@@ -147,6 +150,22 @@ class Run:
         self._folders.append(folder)
         return folder
 
+    @contextmanager
+    def trained_by_one(self) -> Iterator[None]:
+        """Keep other processes from training this run at the same time.
+
+        Raises:
+            UserError: another process is training it.
+        """
+        with ExitStack() as stack:
+            with _write_errors(self.path):
+                holder = stack.enter_context(held_by_one(self.path / ".training"))
+            if holder is not None:
+                raise UserError(
+                    f"{self.path} is being trained by process {holder}; wait until it ends, or stop it: kill {holder}"
+                )
+            yield
+
     @property
     def has_checkpoints(self) -> bool:
         """Whether the run has checkpoints, damaged or not."""
@@ -173,9 +192,10 @@ class Run:
 
         Files of earlier starts and of other processes stay.
         """
-        if self._saved is None or self._results():
+        if self._results():
             return
-        self._saved.unlink(missing_ok=True)
+        if self._saved is not None:
+            self._saved.unlink(missing_ok=True)
         if self.path / "train" in self._folders:
             self._delete_events()
         made = [path for path in self._outputs() if path.is_dir() and path not in self._earlier]
@@ -253,7 +273,8 @@ def _by_time(path: Path) -> tuple[str, int, str]:
 
 
 def _now() -> str:
-    return datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    """The time in UTC: runs are ordered by their names, which local time would mix up."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%S")
 
 
 def _first_free(make: Callable[[str], Path]) -> Path:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from invariances.training.run import Run, resolve_checkpoint
 log = logging.getLogger(__name__)
 
 JOINED = "INVARIANCES_RUN"  # the run folder, for the processes that Lightning starts for further devices
+UNSET = "unset"
 
 
 def start(
@@ -56,6 +57,9 @@ def start(
         raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
     if debug and resumed is None:
         config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
+    if resumed is not None and train:
+        for line in changes(resumed.config(), config):
+            log.info("%s", line)
     with _run_of(config, name, resumed, "train" if train else "eval") as run:
         _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
@@ -85,17 +89,32 @@ def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind:
         yield Run.open(os.environ[JOINED])
         return
     run = resumed or Run.create(name or config["experiment_name"])
-    run.save_config(config, kind)
-    print(run.path, flush=True)
-    log.info("%s", dump(config))
-    os.environ[JOINED] = str(run.path)
     try:
-        yield run
+        with run.trained_by_one() if kind == "train" else nullcontext():
+            run.save_config(config, kind)
+            print(run.path, flush=True)
+            log.info("%s", dump(config))
+            os.environ[JOINED] = str(run.path)
+            yield run
     except BaseException:
         run.abandon()
         raise
     finally:
-        del os.environ[JOINED]
+        os.environ.pop(JOINED, None)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What differs between two configs, a line for each setting.
+
+    >>> list(changes({"a": {"b": 8}, "c": 1}, {"a": {"b": 4}, "d": "x"}))
+    ['a/b: 8 -> 4', 'c: 1 -> unset', 'd: unset -> x']
+    """
+    for name in {**before, **after}:
+        old, new = before.get(name, UNSET), after.get(name, UNSET)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from changes(old, new, f"{prefix}{name}/")
+        elif old != new:
+            yield f"{prefix}{name}: {old} -> {new}"
 
 
 def _work(

@@ -1,5 +1,6 @@
 """The data folder, safe reading of files, locks between processes and atomic writes."""
 
+import fcntl
 import logging
 import os
 import stat
@@ -108,6 +109,40 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def held_by_one(path: Path) -> Iterator[int | None]:
+    """Hold a lock that only one process can have, however its holder ends; the file holds the number of the process.
+
+    Unlike the lock of `locked`, it is not inherited by the processes that its holder starts.
+
+    Args:
+        path: of the lock, a file that exists only while the lock is held, or if its holder was killed.
+
+    Yields:
+        None, or the number of the process that holds the lock already.
+    """
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with file:
+                file.seek(0)
+                yield int(file.read() or 0)
+            return
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            break  # else its last holder has just deleted it
+        file.close()
+    with file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield None
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

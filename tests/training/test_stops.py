@@ -2,17 +2,25 @@
 
 import csv
 import json
+import math
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from invariances.cli import edflow
+from invariances.cli import invariances as command
 from invariances.data.base import ImageSet
+from invariances.evaluation.report import page as report_page
 from invariances.iterators import Iterator
 from invariances.training import callbacks, saving
 from invariances.training.run import Run
@@ -201,14 +209,7 @@ def test_a_signal_between_resumes_to_the_same_run(step, monkeypatch):
     whole, _ = train(**settings)
     with monkeypatch.context() as patch:
         if step == 6:
-            count = callbacks.StepCounter.on_train_batch_end
-
-            def counted(self, trainer, pl_module, *rest):
-                count(self, trainer, pl_module, *rest)
-                if int(pl_module.step) == 6:
-                    os.kill(os.getpid(), signal.SIGUSR1)
-
-            patch.setattr(callbacks.StepCounter, "on_train_batch_end", counted)
+            stop_after(patch, 6, signal.SIGUSR1)
         else:
             stop_in_evaluation(patch, signal.SIGUSR1, step)
         broken, code = train(experiment_name="broken", **settings)
@@ -218,3 +219,151 @@ def test_a_signal_between_resumes_to_the_same_run(step, monkeypatch):
         if not (whole.checkpoints / path.name).exists():
             path.unlink()  # saved by the signal
     require_equal(broken, whole)
+
+
+def test_c08_two_resumes_of_one_run(capsys):
+    run, _ = train()
+    words = [sys.executable, "-c", HOLD, str(run.path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        before = sorted(run.path.rglob("*"))
+        assert edflow.main(["-p", str(run.path), "-t", "--num_steps", "14"]) == 2
+        message = f"{run.path} is being trained by process {holder.pid}; wait until it ends, or stop it"
+        assert message in capsys.readouterr().err
+        assert sorted(run.path.rglob("*")) == before
+        holder.kill()  # leaves its file, and frees the run
+    assert edflow.main(["-p", str(run.path), "-t", "--num_steps", "14"]) == 0
+    assert not (run.path / ".training").exists()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from invariances.utils.files import held_by_one
+with held_by_one(Path(sys.argv[1], ".training")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_c26_changed_settings_are_shown_on_resume(caplog):
+    run, _ = train()
+    with caplog.at_level("INFO"):
+        assert edflow.main(["-p", str(run.path), "-t", "--batch_size", "5", "--num_steps", "13"]) == 0
+    lines = [record.message for record in caplog.records]
+    assert [line for line in lines if " -> " in line] == ["batch_size: 10 -> 5", "num_steps: 12 -> 13"]
+
+
+def test_c13_runs_are_ordered_by_an_instant(monkeypatch):
+    """The later run is begun in a zone whose clock is nine hours behind."""
+    for zone in ("Asia/Tokyo", "UTC"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        newest, _ = train(experiment_name="same")
+        time.sleep(1)
+    assert Run.find("latest:same").path == newest.path
+    assert edflow.main(["-p", str(newest.path), "-t", "--num_steps", "13"]) == 0
+    assert newest.config()["num_steps"] == 13
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("stop", [3, 6, 8])
+def test_c06_stops_amid_gradient_accumulation(stop, monkeypatch):
+    settings = {"trainer/accumulate_grad_batches": "2", "num_steps": "14", "batch_size": "8", "ckpt_freq": "5"}
+    whole, _ = train(**settings)  # epochs of five batches: the last one of each has an optimiser step of its own
+    with monkeypatch.context() as patch:
+        stop_after(patch, stop)
+        broken, code = train(experiment_name="broken", **settings)
+    assert code == 143
+    assert edflow.main(["-p", str(broken.path), "-t"]) == 0
+    weights = [checkpoints.load(run.last_checkpoint())["state_dict"] for run in (broken, whole)]
+    assert torch.equal(weights[0]["model.scale"], weights[1]["model.scale"])
+    assert table(broken) == table(whole)
+
+
+def stop_after(patch, step, signum=signal.SIGTERM):
+    """Send this process a signal during a step."""
+    count = callbacks.StepCounter.on_train_batch_end
+
+    def counted(self, trainer, pl_module, *rest):
+        count(self, trainer, pl_module, *rest)
+        if int(pl_module.step) == step:
+            os.kill(os.getpid(), signum)
+
+    patch.setattr(callbacks.StepCounter, "on_train_batch_end", counted)
+
+
+class Poisoned(Pictures):
+    """Pictures, one of which is NaN."""
+
+    def make(self, index, streams):
+        batch = super().make(index, streams)
+        batch["image"][index == 3] = math.nan
+        return batch
+
+
+def test_c07_nan_on_validation_images_only(caplog, capsys):
+    run, code = train(**{"datasets/validation": f"{{class: {HERE}.Poisoned, n: 20}}", "keep_best": "validation/loss"})
+    assert code == 0 and run.last_checkpoint().name == "model-12.ckpt"
+    for facts in evaluations(run).values():
+        assert facts["missing"] == {"validation": "not finite: validation/loss = nan"}
+    assert not (run.checkpoints / "best.ckpt").exists()
+    assert edflow.main(["-p", str(run.path)]) == 2
+    assert "evaluation validation is missing (not finite: validation/loss = nan)" in capsys.readouterr().err
+
+
+class Still(Scale):
+    """A network of which a part is in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.still, self.lively = nn.BatchNorm2d(1).eval(), nn.BatchNorm2d(1)
+
+    def forward(self, x):
+        return super().forward(self.lively(self.still(x)))
+
+
+class FitWithViews(Fit):
+    """A task with pictures."""
+
+    def views(self, images, n_samples, generator):
+        assert not self.training and not self.model.lively.training
+        return [("image", images)]
+
+
+def test_c10_modes_are_restored_module_by_module():
+    run, _ = train(model=f"{HERE}.Still", iterator=f"{HERE}.FitWithViews", **{"evaluation/grid/n_images": "2"})
+    weights = checkpoints.load(run.last_checkpoint())["state_dict"]
+    batches = {name: int(weights[f"model.{name}.num_batches_tracked"]) for name in ("still", "lively")}
+    assert batches == {"still": 0, "lively": 12}
+    assert len(list(run.path.glob("train/pictures/*.png"))) == 12
+
+
+def test_c17_one_step_axis():
+    run, _ = train()
+    rows = table(run)
+    losses, evaluated = ([int(row["step"]) for row in rows if name in row] for name in ("train/loss", "mean"))
+    assert losses == list(range(1, 13)) and evaluated == [4, 8, 12] == sorted(evaluations(run))
+    events = EventAccumulator(str(run.path / "train/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == losses
+    assert [event.step for event in events.Scalars("mean")] == evaluated
+
+
+def test_c14_overfit_batches_takes_the_same_examples_again(monkeypatch):
+    seen = []
+    make = Pictures.make
+    monkeypatch.setattr(Pictures, "make", lambda self, index, streams: seen.append(index) or make(self, index, streams))
+    train(**{"trainer/overfit_batches": "2", "datasets/validation/n": "1"})
+    trained = [set(index.tolist()) for index in seen if len(index) == 10]
+    assert len(trained) == 12 and set().union(*trained) == set(range(20))
+
+
+def test_no_half_report_is_left(monkeypatch, capsys):
+    monkeypatch.setattr(report_page, "newest", lambda run: (SimpleNamespace(layer=None, factors={"a": 1}), {}))
+    monkeypatch.setattr(report_page, "factor_section", lambda run, stored, folder: (folder / "a.png").touch())
+    monkeypatch.setattr(report_page, "_others", lambda *_: signal.raise_signal(signal.SIGINT))
+    train()
+    assert command.main(["report", "logs/latest", "-o", "out"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "invariances: stopped by SIGINT"
+    assert not Path("out").exists()
