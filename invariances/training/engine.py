@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from invariances.config.building import (
@@ -46,6 +47,9 @@ IGNORED_WARNINGS = (
     "callbacks used to create the checkpoint",  # a resumed run may ask for others, such as keep_best
     "isinstance.treespec",  # of Lightning's own code
 )
+
+# What the backends of torch.distributed say when another process has ended.
+LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 DEBUG_STEPS = 3
 
@@ -127,7 +131,7 @@ class _Training:
 def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begin: int, num_steps: int) -> _Training:
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
     saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"], last_step=begin)
-    stop, evaluations = StopOnSignal(saver), Evaluations(built.evaluations, run.path / "train" / "eval")
+    stop, evaluations = StopOnSignal(saver, run.abandon), Evaluations(built.evaluations, run.path / "train" / "eval")
     pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
     metric, patience = config.get("keep_best"), config.get("early_stopping")
     metric = metric or ("validation/loss" if patience else None)
@@ -143,6 +147,9 @@ def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begi
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
         logger=_loggers(config, run, debug, begin),
     )
+    if isinstance(trainer.strategy, DDPStrategy) and not built.iterator.automatic_optimization:
+        # several losses, of which each is one of some parameters only, such as with a discriminator
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     return _Training(trainer, evaluations, stop, best)
 
 
@@ -230,7 +237,7 @@ def _refusals_explained(iterator: Iterator, loader: Loader, split: str) -> Gener
     """Raise a UserError where this package refuses a batch, or Lightning the `trainer` section."""
     begin = int(iterator.step)
     try:
-        with _trainer_explained():
+        with _trainer_explained(), _lost_process_explained():
             yield
     except InvalidInput as error:
         facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {loader.batches.batch_size}"
@@ -281,3 +288,17 @@ def _trainer_explained() -> Generator[None]:
         if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _lost_process_explained() -> Generator[None]:
+    """Raise a UserError where another process of a distributed training has ended, which ends all of them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in LOST_PROCESS):
+            raise
+        raise UserError(
+            "trainer: another process of this training has ended, and so this one; see its message, then resume "
+            "from the last checkpoint: edflow -p RUN -t"
+        ) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from invariances.errors import UserError
 from invariances.training.identity import NETWORKS, identities
@@ -65,6 +66,7 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._publish(trainer)
+        _share_buffers(trainer, pl_module)
         if self.last_step < int(pl_module.step):  # ended by an argument of the Trainer, such as max_time
             self._write(trainer, pl_module)
             self._publish(trainer)
@@ -114,6 +116,12 @@ class Checkpoints(pl.Callback):
 def _has_stepped(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether the optimiser has taken a step with all gradients so far."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+
+
+def _share_buffers(trainer: pl.Trainer, pl_module: Any) -> None:
+    """Give all processes the buffers that are saved, as each batch does before its forward pass."""
+    for buffer in pl_module.buffers() if trainer.world_size > 1 else ():
+        torch.distributed.broadcast(buffer, 0)
 
 
 def _require_finite(pl_module: Any) -> None:

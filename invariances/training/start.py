@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from invariances.training.run import Run, resolve_checkpoint
 log = logging.getLogger(__name__)
 
 JOINED = "INVARIANCES_RUN"  # the run folder, for the processes that Lightning starts for further devices
+JOINING = timedelta(minutes=10)  # until the first process has made it
 UNSET = "unset"
 
 
@@ -85,8 +87,8 @@ def _source(
 @contextmanager
 def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind: str) -> Iterator[Run]:
     """The run, new or resumed, with the config saved; undone if the start fails before its first result."""
-    if JOINED in os.environ:
-        yield Run.open(os.environ[JOINED])
+    if joined := _joined():
+        yield Run.open(joined)
         return
     run = resumed or Run.create(name or config["experiment_name"])
     try:
@@ -95,12 +97,33 @@ def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind:
             print(run.path, flush=True)
             log.info("%s", dump(config))
             os.environ[JOINED] = str(run.path)
+            if _is_of_torchrun():
+                _torchrun_store().set(JOINED, str(run.path))
             yield run
     except BaseException:
         run.abandon()
         raise
     finally:
         os.environ.pop(JOINED, None)
+
+
+def _joined() -> str | None:
+    """The run folder that the first process has made, if this is another one."""
+    if JOINED in os.environ or not _is_of_torchrun() or os.environ["RANK"] == "0":
+        return os.environ.get(JOINED)
+    return _torchrun_store().get(JOINED).decode()
+
+
+def _is_of_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _torchrun_store() -> Any:
+    """What torchrun's processes share, anew for each attempt."""
+    from torch.distributed import PrefixStore, TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=JOINING)
+    return PrefixStore(f"{JOINED}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

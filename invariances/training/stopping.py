@@ -4,8 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,10 +23,14 @@ class StopOnSignal(pl.Callback):
     checkpoint is left at once, since the resumed run makes up for it. A second signal ends at once.
 
     Used as a context manager around `fit`, which restores the signal handlers.
+
+    Args:
+        saver: writes the checkpoint.
+        on_end: called before the process ends by a signal while it waits for other processes.
     """
 
-    def __init__(self, saver: Checkpoints) -> None:
-        self.saver = saver
+    def __init__(self, saver: Checkpoints, on_end: Callable[[], object]) -> None:
+        self.saver, self.waits = saver, Waits(on_end)
         self.received: int | None = None
         self.previous: dict[int, Any] = {}
         self._may_leave = False  # in an evaluation of a step that has a checkpoint
@@ -35,15 +38,18 @@ class StopOnSignal(pl.Callback):
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():  # Python handles signals there only
             self.previous = {signum: signal.getsignal(signum) for signum in SIGNALS}
+            self.waits.watch()
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self.previous.items():
             signal.signal(signum, handler)
+        self.waits.end()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         # not earlier: Lightning would replace them by its own handler, which exits with code 0 on SIGTERM
         for signum in self.previous:
             signal.signal(signum, self._receive)
+        self.waits.n_answered = 1
 
     def _receive(self, signum: int, frame: Any) -> None:
         self.received = signum
@@ -61,20 +67,21 @@ class StopOnSignal(pl.Callback):
     # the hooks after these.
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        self._exit_if_saved(pl_module)
+        self._exit_if_saved(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._exit_if_saved(pl_module)
+        self._exit_if_saved(trainer, pl_module)
         self._may_leave = trainer.world_size == 1 and self.saver.last_step == int(pl_module.step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._may_leave = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._exit_if_saved(pl_module)
+        self._exit_if_saved(trainer, pl_module)
 
-    def _exit_if_saved(self, pl_module: Any) -> None:
+    def _exit_if_saved(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if self.received is not None and self.saver.last_step == int(pl_module.step):
+            trainer.strategy.barrier("stopped")  # the end of any process ends the others, also while they save
             raise self._stopped()
 
     def _stopped(self) -> Stopped:
@@ -90,47 +97,45 @@ def _agreed(trainer: pl.Trainer, received: int | None) -> int | None:
     return int(trainer.strategy.reduce(mine, reduce_op="max")) or None
 
 
-@contextmanager
-def end_waits(on_end: Callable[[], object]) -> Iterator[Callable[[], None]]:
+class Waits:
     """End the process on a signal even while it waits for others, where Python's own handlers do not run.
-
-    Until the yielded function is called, a signal that nothing has answered within `GRACE` seconds ends the process;
-    later on, the second signal does.
 
     Args:
         on_end: called before the process ends.
 
-    Yields:
-        to be called when the training begins.
+    Attributes:
+        n_answered: number of signals that are left to other handlers, however long these take; a further one ends the
+            process if nothing has answered it within `GRACE` seconds.
     """
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals there only
-        yield lambda: None
-        return
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    begun, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=_watch, args=(reader, begun, over, on_end), daemon=True)
-    thread.start()
-    try:
-        yield begun.set
-    finally:
-        over.set()
-        signal.set_wakeup_fd(before)
-        os.close(writer)
-        thread.join()
-        os.close(reader)
 
+    def __init__(self, on_end: Callable[[], object]) -> None:
+        self.on_end, self.n_answered = on_end, 0
+        self._over = threading.Event()
+        self._pipe: tuple[int, int] | None = None
+        self._before = -1
 
-def _watch(reader: int, begun: threading.Event, over: threading.Event, on_end: Callable[[], object]) -> None:
-    """Wait for signals, each of which is a byte; the end of the file is that of the block."""
-    seen = 0
-    while byte := os.read(reader, 1):
-        signum = byte[0]
-        seen += signum in SIGNALS
-        if signum not in SIGNALS or (begun.is_set() and seen == 1):
-            continue
-        if not over.wait(GRACE):
-            on_end()
-            print(f"stopped by {signal.Signals(signum).name} while waiting", file=sys.stderr, flush=True)
-            os._exit(128 + signum)
+    def watch(self) -> None:
+        """Begin; only in the main thread."""
+        reader, writer = self._pipe = os.pipe()
+        os.set_blocking(writer, False)
+        self._before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+
+    def end(self) -> None:
+        """End it."""
+        self._over.set()
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._before)
+            os.close(self._pipe[1])  # ends the thread, which closes the other end
+            self._pipe = None
+
+    def _watch(self, reader: int) -> None:
+        """Read the numbers of signals, a byte each."""
+        n_seen = 0
+        with open(reader, "rb", buffering=0) as numbers:
+            while byte := numbers.read(1):
+                n_seen += byte[0] in SIGNALS
+                if byte[0] in SIGNALS and n_seen > self.n_answered and not self._over.wait(GRACE):
+                    self.on_end()
+                    print(f"stopped by {signal.Signals(byte[0]).name} while waiting", file=sys.stderr, flush=True)
+                    os._exit(128 + byte[0])

@@ -22,7 +22,7 @@ from invariances.errors import UserError
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
 from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
-from invariances.evaluation.report.factors import factor_section, listed_numbers
+from invariances.evaluation.report.factors import earlier_pictures, factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.tables import LADDER, SECTIONS, further
@@ -77,7 +77,7 @@ def write_report(runs: list[Path], folder: Path) -> Path:
         ),
         key=lambda layer: layer.depth,
     )
-    with _writing(folder) as part:
+    with _writing(folder, runs) as part:
         sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
         variables = _ladder(layers, part) if layers else {}
@@ -87,7 +87,7 @@ def write_report(runs: list[Path], folder: Path) -> Path:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[Path]:
+def _writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
     """A temporary folder, whose files replace those of an earlier report when all of them are written.
 
     Raises:
@@ -99,8 +99,8 @@ def _writing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
         with TemporaryDirectory(dir=folder, prefix=PART) as part:
             yield Path(part)
-            if (folder / PAGE).exists():
-                _delete_earlier(folder)
+            for earlier in _earlier_files(folder, runs):
+                earlier.unlink()
             for path in sorted(Path(part).iterdir(), key=lambda path: path.name == PAGE):  # the page last
                 os.replace(path, folder / path.name)
     except OSError as error:
@@ -110,11 +110,11 @@ def _writing(folder: Path) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _delete_earlier(folder: Path) -> None:
-    """Delete the files of an earlier report, which may have had other layers."""
-    for pattern in FILES:
-        for path in folder.glob(pattern):
-            path.unlink()
+def _earlier_files(folder: Path, runs: Sequence[Path]) -> list[Path]:
+    """The files of an earlier report, which may have had other layers."""
+    patterns = FILES if (folder / PAGE).exists() else ()
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    return [*found, *(path for run in runs for path in earlier_pictures(run, folder))]
 
 
 def can_report(folder: Path) -> bool:
