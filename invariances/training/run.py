@@ -25,7 +25,7 @@ from typing import Any
 from invariances.config.reading import dump, read_file
 from invariances.errors import UserError
 from invariances.utils import checkpoints
-from invariances.utils.files import held_by_one
+from invariances.utils.files import free_space, held_by_one
 from invariances.utils.names import nearest
 
 log = logging.getLogger(__name__)
@@ -294,7 +294,12 @@ def _make_folder(path: Path) -> Path:
 
 def _write_new(path: Path, text: str) -> Path:
     with _write_errors(path), path.open("x", encoding="utf-8") as file:
-        file.write(text)
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()  # half a config would count as one
+            raise
     return path
 
 
@@ -306,7 +311,7 @@ def _write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
             raise
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {free_space(path)}") from error
 
 
 def _forget(root: Path) -> None:

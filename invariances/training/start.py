@@ -14,6 +14,7 @@ from invariances.config.reading import dump, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import Run, resolve_checkpoint
+from invariances.utils.files import full_disk_explained
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,8 @@ def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind:
         return
     run = resumed or Run.create(name or config["experiment_name"])
     try:
-        with run.trained_by_one() if kind == "train" else nullcontext():
+        again = f"edflow -p {run.path}" + (" -t" if kind == "train" else "")
+        with full_disk_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
             run.save_config(config, kind)
             print(run.path, flush=True)
             log.info("%s", dump(config))

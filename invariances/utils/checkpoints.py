@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from invariances.errors import UserError
+from invariances.utils.files import free_space
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch
@@ -191,10 +192,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        folder = next(parent for parent in path.parents if parent.exists())
-        free = shutil.disk_usage(folder).free / 1e6
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}: not saved ({reason}); {free:,.0f} MB are free in {folder}") from error
+        raise UserError(f"{path}: not saved ({reason}); {free_space(path)}") from error
 
 
 def step_of(state: Mapping[str, Any], path: str | Path) -> int:

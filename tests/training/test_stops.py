@@ -1,6 +1,7 @@
 """Kills and signals at any moment: nothing is lost, and the resumed run ends as one that was never interrupted."""
 
 import csv
+import errno
 import json
 import math
 import os
@@ -20,9 +21,11 @@ from torch import nn
 from invariances.cli import edflow
 from invariances.cli import invariances as command
 from invariances.data.base import ImageSet
+from invariances.evaluation import base
 from invariances.evaluation.report import page as report_page
 from invariances.iterators import Iterator
 from invariances.training import callbacks, saving
+from invariances.training.loggers import csv as csv_log
 from invariances.training.run import Run
 from invariances.utils import checkpoints
 
@@ -367,3 +370,55 @@ def test_no_half_report_is_left(monkeypatch, capsys):
     assert command.main(["report", "logs/latest", "-o", "out"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "invariances: stopped by SIGINT"
     assert not Path("out").exists()
+
+
+FILES = {
+    "the log": (csv_log.csv, "DictWriter"),
+    "a checkpoint": (saving.checkpoints, "write_part"),
+    "the name of a checkpoint": (os, "fsync"),
+    "an evaluation": (base, "atomic_write"),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_c09_full_disk(file, monkeypatch, capsys):
+    """From step 8 on, nothing can be written."""
+    whole, _ = train()
+    with monkeypatch.context() as patch:
+        owner, name = FILES[file]
+        full_after(patch, owner, name, 8)
+        broken, code = train(experiment_name="broken")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and str(broken.path) in line and "No space left on device" in line and "MB are free in" in line
+    assert edflow.main(["-p", str(broken.path), "-t"]) == 0
+    require_equal(broken, whole)
+
+
+def full_after(patch, owner, name, step):
+    """Let the calls of a function fail from a step on."""
+    call, steps = getattr(owner, name), [0]
+    count = callbacks.StepCounter.on_train_batch_end
+
+    def counted(self, trainer, pl_module, *rest):
+        count(self, trainer, pl_module, *rest)
+        steps.append(int(pl_module.step))
+
+    def patched(*args, **kwargs):
+        if steps[-1] >= step:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return call(*args, **kwargs)
+
+    patch.setattr(callbacks.StepCounter, "on_train_batch_end", counted)
+    patch.setattr(owner, name, patched)
+
+
+def test_c09_full_disk_before_the_first_step(monkeypatch, capsys):
+    monkeypatch.setattr(Path, "mkdir", full)
+    assert edflow.main(words()) == 2
+    assert "No space left on device); " in capsys.readouterr().err
+    monkeypatch.undo()
+    assert not Path("logs").exists()
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -68,8 +68,9 @@ class CSVLog(Logger):
     def _read(self) -> list[Row]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file, restval="") if (row.get("step") or "").isdigit()]
+        lines = self.path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # the last row may be half written
+        return [row for row in csv.DictReader(whole, restval="") if (row.get("step") or "").isdigit()]
 
     def _write(self, rows: list[Row]) -> None:
         self._columns = ["step", *sorted({name for row in rows for name in row} - {"step"})]
