@@ -2,6 +2,8 @@
 
 import signal
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # that end a command; schedulers send the last
+
 
 class UserError(Exception):
     """A mistake that the user can correct.

@@ -1,10 +1,13 @@
-"""Parts of the commands: a parser that raises UserError, and overrides `--key VALUE`."""
+"""Parts of the commands: a parser that raises UserError, overrides `--key VALUE`, signals that end a command."""
 
 import argparse
-from collections.abc import Callable, Collection
-from typing import NoReturn
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-from invariances.errors import UserError
+from invariances.errors import SIGNALS, Stopped, UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,3 +43,25 @@ def split_overrides(
         else:
             overrides[key[2:]] = value if equals else check(key, next(remaining, None))
     return rest, overrides
+
+
+@contextmanager
+def raise_on_signals() -> Iterator[None]:
+    """Raise Stopped on Ctrl-C, SIGTERM and SIGUSR1; Lightning's own handlers would exit with 1, 0 and not at all."""
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals there only
+        yield
+        return
+    received: list[int] = []
+
+    def stop(signum: int, frame: Any) -> NoReturn:
+        received.append(signum)
+        raise Stopped(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if received:  # while Python could not raise, as in a destructor
+        raise Stopped(received[0])

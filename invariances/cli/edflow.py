@@ -23,16 +23,12 @@ own configs have allowed in this folder: see `invariances.config.allowing`.
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any
 
-from invariances.cli.command_line import Parser, split_overrides
+from invariances.cli.command_line import Parser, raise_on_signals, split_overrides
 from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
@@ -99,13 +95,13 @@ SWITCHES = {flag for flags, settings in OPTIONS.items() if settings.get("action"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit code: 0, 2 after a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the command; return its exit code: 0, 2 after a UserError, 130, 143, 138 after Ctrl-C, SIGTERM, SIGUSR1."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parse(words)
         logging.basicConfig(format="%(message)s")
         logging.getLogger("invariances").setLevel(options.log_level.upper())
-        with _raise_on_signals():
+        with raise_on_signals():
             _start(options)
         return 0
     except UserError as error:
@@ -116,24 +112,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stop:
         print(f"edflow: {stop}", file=sys.stderr)
         return stop.exit_code
-
-
-@contextmanager
-def _raise_on_signals() -> Iterator[None]:
-    """Raise Stopped on Ctrl-C and SIGTERM; Lightning's own handlers would exit with 1 and 0."""
-
-    def stop(signum: int, frame: Any) -> NoReturn:
-        raise Stopped(signum)
-
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals there only
-        yield
-        return
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,18 +4,22 @@ import argparse
 import sys
 
 from invariances.cli import export, layers, report, zoo
-from invariances.cli.command_line import Parser
-from invariances.errors import UserError
+from invariances.cli.command_line import Parser, raise_on_signals
+from invariances.errors import Stopped, UserError
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
 COMMANDS = {"layers": layers, "report": report, "zoo": zoo, "export": export}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, or 2 after a UserError."""
+    """Run a command; return its exit code: 0, 2 after a UserError, 130, 143, 138 after Ctrl-C, SIGTERM, SIGUSR1."""
     try:
         options = parser().parse_args(arguments)
-        options.run(options)
+        with raise_on_signals():
+            options.run(options)
+    except Stopped as stop:
+        print(f"invariances: {stop}", file=sys.stderr)
+        return stop.exit_code
     except UserError as error:
         print(f"invariances: error: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from invariances.utils.names import hint
 log = logging.getLogger(__name__)
 
 ITERATOR = "pytorch_lightning.LightningModule"
+OVERFIT = "overfit_batches"  # argument of the Trainer that Lightning cannot obey, as it does not know our sampler
 DEBUG_BATCHES = 2  # of each split, in a debug run
 
 
@@ -58,8 +59,9 @@ def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> 
     from invariances.data.loader import First, Loader  # imports torch
 
     dataset = build_dataset(config, split)
-    if debug:
-        dataset = First(dataset, DEBUG_BATCHES * config["batch_size"])
+    few = DEBUG_BATCHES if debug else config["trainer"].get(OVERFIT) if split == "train" else None
+    if few:  # a share of all examples, or a number of batches
+        dataset = First(dataset, int(few * (len(dataset) if isinstance(few, float) else config["batch_size"])) or 1)
     with prefix_errors(f"datasets/{split}", InvalidInput):
         return Loader(
             dataset,

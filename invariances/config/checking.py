@@ -173,6 +173,8 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
         return
     for name in section.keys() & SET_BY_RUN.keys():
         yield f"trainer/{name}: is set by the run; use {SET_BY_RUN[name]}"
+    if "spawn" in str(strategy := section.get("strategy")) or "fork" in str(strategy):
+        yield f"trainer/strategy: got {strategy}; expected one that starts commands anew, such as ddp"
     for name in POSITIVE:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"

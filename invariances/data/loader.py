@@ -1,5 +1,6 @@
 """Batches of a data set, in an order that depends only on (seed, epoch) and can be resumed in mid-epoch."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from invariances.errors import InvalidInput
+from invariances.errors import SIGNALS, InvalidInput
 
 
 class BatchSampler:
@@ -86,7 +87,13 @@ class Loader(DataLoader[Any]):
         if len(dataset) == 0:
             raise InvalidInput(f"{type(dataset).__name__} has 0 examples; expected 1 or more")
         self.batches = BatchSampler(len(dataset), batch_size, seed, shuffle)
-        super().__init__(dataset, batch_sampler=self.batches, collate_fn=collate, num_workers=n_workers)
+        super().__init__(
+            dataset,
+            batch_sampler=self.batches,
+            collate_fn=collate,
+            num_workers=n_workers,
+            worker_init_fn=_leave_signals_to_main,
+        )
         self.epoch = -1  # before the first pass
         self.batch = 0
         self._resumed = False
@@ -138,3 +145,12 @@ class First(Dataset):
 def collate(batch: Any) -> Any:
     """Stack single examples; a batch that the data set made at once is returned unchanged."""
     return batch if isinstance(batch, dict) else default_collate(batch)
+
+
+def _leave_signals_to_main(worker: int) -> None:
+    """Ignore signals that reach a whole process group: the main process needs its workers until it has saved.
+
+    Workers end when the main process does.
+    """
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)

@@ -8,7 +8,8 @@ import json
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -229,7 +230,8 @@ def evaluate(
 ) -> Results:
     """Run evaluations and write `folder/metrics.json`.
 
-    An evaluation that fails stops nothing else: its error is logged, and stands in `metrics.json` under `missing`.
+    An evaluation that fails stops nothing else: its error is logged, and stands in `metrics.json` under `missing`, as
+    do losses that are not finite.
 
     Args:
         evaluations: name -> evaluation.
@@ -249,12 +251,13 @@ def evaluate(
         >>> results.metrics, written["step"], written["layer"]
         ({'one': 1.0}, 7, 'conv1')
     """
-    results = Results({}, {})
+    results = Results({}, _not_finite(losses or {}))
     legend: dict[str, str] = {}
     for name in (progress := tqdm(evaluations, unit="evaluation", leave=False, disable=None)):
         progress.set_description(name)
         try:
-            found = numbers(evaluations[name](iterator, loader, folder))
+            with evaluation_mode(iterator):
+                found = numbers(evaluations[name](iterator, loader, folder))
             explained = texts(getattr(evaluations[name], "legend", {}), found)
         except Exception as error:  # whatever fails in a metric, the training goes on
             results.missing[name] = f"{type(error).__name__}: {error}"
@@ -274,6 +277,33 @@ def evaluate(
     with atomic_write(folder / "metrics.json") as part:
         part.write_text(json.dumps(jsonable(report), indent=1, allow_nan=False))
     return results
+
+
+@contextmanager
+def evaluation_mode(task: object) -> Iterator[None]:
+    """Switch a task to eval mode, and each of its modules back to its own mode afterwards.
+
+    >>> task = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with evaluation_mode(task):
+    ...     [module.training for module in task]
+    [False, False]
+    >>> [module.training for module in task]
+    [True, False]
+    """
+    modes = {module: module.training for module in task.modules()} if isinstance(task, nn.Module) else {}
+    try:
+        for module in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _not_finite(losses: Mapping[str, float]) -> dict[str, str]:
+    """An entry of `missing` for the losses of the validation pass, if one of them is not finite."""
+    broken = [f"{name} = {value:g}" for name, value in losses.items() if not math.isfinite(value)]
+    return {"validation": f"not finite: {', '.join(broken)}"} if broken else {}
 
 
 def numbers(found: Mapping[str, SupportsFloat]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from invariances.data.unpairing import unpaired
 from invariances.errors import UserError
@@ -144,7 +144,7 @@ class Iterator(pl.LightningModule, ABC):
         return {}
 
     def report(self, terms: dict[str, Tensor], split: str, n_examples: int = 1) -> None:
-        """Log the terms of a loss as `split/name`, and stop if one of them is not finite.
+        """Log the terms of a loss as `split/name`, means over all processes; a training stops if one is not finite.
 
         Args:
             terms: name -> mean over the batch.
@@ -152,10 +152,10 @@ class Iterator(pl.LightningModule, ABC):
             n_examples: size of the batch, its weight in that average.
 
         Raises:
-            UserError: a term is not finite; raised before the optimiser's step.
+            UserError: a term of the training is not finite; raised before the optimiser's step, by all processes.
         """
-        values = torch.stack([term.detach().float().mean() for term in terms.values()])
-        if not values.isfinite().all():
+        values = _mean_over_processes(torch.stack([term.detach().float().mean() for term in terms.values()]))
+        if split == "train" and not values.isfinite().all():
             named = zip(terms, values.tolist(), strict=True)
             broken = ", ".join(f"{split}/{name} = {value:g}" for name, value in named)
             remedy = "lower the learning rate or check the data, then resume from the last checkpoint"
@@ -165,4 +165,13 @@ class Iterator(pl.LightningModule, ABC):
             batch_size=n_examples,
             on_step=split == "train",
             on_epoch=split != "train",
+            sync_dist=split != "train",
         )
+
+
+def _mean_over_processes(values: Tensor) -> Tensor:
+    """The mean over all processes of a distributed training; of one process, the values themselves."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    distributed.all_reduce(values)
+    return values / distributed.get_world_size()

@@ -1,10 +1,10 @@
-"""Callbacks of the training loop: count steps, save checkpoints, stop on signals, evaluate, draw pictures."""
+"""Callbacks of the training loop: count steps, evaluate, keep the best checkpoint, draw pictures."""
 
+import json
 import logging
 import math
 import shutil
-import signal
-import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,17 +13,17 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from invariances.errors import Stopped, UserError
+from invariances.errors import UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
-from invariances.evaluation.base import Batches
-from invariances.training.identity import NETWORKS, identities
+from invariances.evaluation.base import Batches, evaluation_mode
 from invariances.training.loggers.wandb import Wandb
-from invariances.utils import checkpoints
+from invariances.training.saving import Checkpoints
 from invariances.utils.images import save_png
 from invariances.utils.names import hint
-from invariances.utils.weights import not_finite
 
 log = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 
 
 class StepCounter(pl.Callback):
@@ -34,121 +34,16 @@ class StepCounter(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         pl_module.step += 1
+        # the axis of all logs
+        pl_module.log_dict({"step": pl_module.step.float(), "epoch": float(trainer.current_epoch)}, on_epoch=False)
         trainer.should_stop = trainer.should_stop or int(pl_module.step) >= self.num_steps
-
-
-class Checkpoints(pl.Callback):
-    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
-
-    A checkpoint also holds the resolved config, so that it can be loaded without its run folder, and the identities of
-    the frozen networks. Weights that are not finite are never saved.
-
-    Args:
-        folder: of the checkpoints.
-        config: resolved.
-        every: steps between two checkpoints.
-        keep: number of files to keep.
-    """
-
-    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
-        self.folder, self.config, self.every, self.keep = folder, config, every, keep
-        self.last_step = 0  # of the newest checkpoint
-        self.networks: dict[str, dict[str, str]] = {}  # identities of the frozen networks
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.last_step, self.networks = int(pl_module.step), identities(pl_module)
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.config
-        checkpoint[NETWORKS] = self.networks
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.should_stop or int(pl_module.step) % self.every == 0:
-            self.save(trainer, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.last_step < int(pl_module.step):  # ended by an argument of the Trainer, such as max_time
-            self.save(trainer, pl_module)
-
-    def save(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save a checkpoint, then delete all but the newest `keep`.
-
-        Raises:
-            UserError: a weight is not finite.
-        """
-        step = int(pl_module.step)
-        self._save_finite(trainer, pl_module, f"model-{step}.ckpt")
-        self.last_step = step
-        if trainer.is_global_zero:
-            checkpoints.prune(self.folder, self.keep)
-
-    def save_best(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Save `best.ckpt`, which is never deleted.
-
-        Raises:
-            UserError: a weight is not finite.
-        """
-        self._save_finite(trainer, pl_module, "best.ckpt")
-
-    def _save_finite(self, trainer: pl.Trainer, pl_module: Any, name: str) -> None:
-        if broken := not_finite(pl_module):
-            raise UserError(
-                f"step {int(pl_module.step)}: {len(broken)} weights are not finite, first {broken[0]}; nothing was "
-                "saved; lower the learning rate, then resume from the last checkpoint"
-            )
-        checkpoints.save(trainer, self.folder / name)
-
-
-class StopOnSignal(pl.Callback):
-    """On Ctrl-C or SIGTERM finish the batch, save, and exit with code 130 or 143; a second signal ends at once.
-
-    Used as a context manager around `fit`, which restores the signal handlers.
-    """
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-        self.received: int | None = None
-        self.saved = False
-        self.previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # Python handles signals there only
-            self.previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self.previous.items():
-            signal.signal(signum, handler)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        # not earlier: Lightning would replace them by its own handler, which exits with code 0 on SIGTERM
-        for signum in self.previous:
-            signal.signal(signum, self._receive)
-
-    def _receive(self, signum: int, frame: Any) -> None:
-        self.received = signum
-        signal.signal(signum, signal.SIG_DFL)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if self.received is not None:
-            self.checkpoints.save(trainer, pl_module)
-            self.saved = True
-
-    # The batch's losses are logged after `on_train_batch_end`, and then a due evaluation runs; a resumed run repeats
-    # neither. So exit in the hook after these.
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        self._exit_if_saved(pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._exit_if_saved(pl_module)
-
-    def _exit_if_saved(self, pl_module: Any) -> None:
-        if self.received is not None and self.saved:
-            raise Stopped(self.received, f" after step {int(pl_module.step)}; the state is saved")
 
 
 class Evaluations(pl.Callback):
     """Run the evaluations at the end of each validation pass; write and log `metrics.json` and pictures.
+
+    In a training, the folder holds a file `.unfinished` until all is written and logged; a resumed run makes up for
+    such a pass.
 
     Args:
         evaluations: name -> evaluation.
@@ -162,26 +57,63 @@ class Evaluations(pl.Callback):
         self.missing: dict[str, str] = {}  # name -> error, of evaluations that failed in the last pass
         self.numbers: dict[str, float] = {}  # of the last pass alone; `callback_metrics` keeps those of earlier passes
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def folder_of(self, step: int) -> Path:
+        """Where the pass at a step writes to."""
+        return self.folder / f"step-{step:08d}" if self.by_step else self.folder
+
+    def is_begun(self, step: int) -> bool:
+        """Whether there was a pass at this step, whole or not."""
+        return self.folder_of(step).exists()
+
+    def is_whole(self, step: int) -> bool:
+        """Whether the pass at this step came to its end, and nothing is missing."""
+        folder = self.folder_of(step)
+        return not (folder / UNFINISHED).exists() and _stored(folder).get("missing") == {}
+
+    def recall(self, step: int) -> None:
+        """Take the numbers of an earlier pass for those of the last one."""
+        found = _stored(self.folder_of(step))["metrics"]
+        self.numbers = {name: math.nan if value is None else float(value) for name, value in found.items()}
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.last_step = int(pl_module.step)
         if trainer.is_global_zero:
-            folder = self.folder / f"step-{self.last_step:08d}" if self.by_step else self.folder
+            folder = self.folder_of(self.last_step)
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
             folder.mkdir(parents=True)
+            if self.by_step:
+                (folder / UNFINISHED).touch()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        step = int(pl_module.step)
+        if trainer.is_global_zero:
             losses = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("validation/")}
-            results = evaluate(self.evaluations, pl_module, cast(Batches, trainer.val_dataloaders), folder, losses)
-            metrics, self.missing = results.metrics, results.missing
-            pl_module.log_dict(metrics, rank_zero_only=True)
-            self.numbers = losses | metrics
-            _show_pictures(trainer, folder, self.last_step)
+            loader, folder = cast(Batches, trainer.val_dataloaders), self.folder_of(step)
+            results = evaluate(self.evaluations, pl_module, loader, folder, losses)
+            self.missing, self.numbers = results.missing, losses | results.metrics
+            pl_module.log_dict(results.metrics, rank_zero_only=True)
+            _show_pictures(trainer, folder, step)
         trainer.strategy.barrier("evaluations")
+        pl_module.log("step", float(step), sync_dist=True)  # the axis of all logs
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            (self.folder_of(int(pl_module.step)) / UNFINISHED).unlink(missing_ok=True)
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """The contents of `metrics.json`; empty if there is none, or it is damaged."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 class KeepBest(pl.Callback):
     """Save `best.ckpt` after each evaluation whose metric is the best so far; end a training that no longer improves.
 
     Accuracies and agreements are best high, all other metrics low. The best value is part of the checkpoints, so a
-    resumed run goes on comparing.
+    resumed run goes on comparing; that of the evaluation after the checkpoint is read from its `metrics.json`.
 
     Args:
         saver: writes the checkpoint.
@@ -192,16 +124,34 @@ class KeepBest(pl.Callback):
 
     def __init__(self, saver: Checkpoints, evaluations: Evaluations, metric: str, patience: int | None = None) -> None:
         self.saver, self.evaluations, self.metric, self.patience = saver, evaluations, metric, patience
-        self.best, self.n_worse = math.inf, 0
+        self.best, self.n_worse, self.step = math.inf, 0, 0  # step of the last evaluation that was compared
+        self.is_restored = False  # from the checkpoint
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether too many evaluations had no better value."""
+        return self.patience is not None and self.n_worse >= self.patience
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.is_restored = True
+        if self.evaluations.is_whole(int(pl_module.step)):
+            self.evaluations.recall(int(pl_module.step))
+            self._compare(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        value = trainer.strategy.broadcast(self._lower_is_better())
-        self.n_worse = 0 if value < self.best else self.n_worse + 1
-        if value < self.best:
-            self.best = value
-            self.saver.save_best(trainer, pl_module)
-        elif self.patience is not None and self.n_worse >= self.patience:
-            log.info("step %d: %s has not improved in %d evaluations", int(pl_module.step), self.metric, self.n_worse)
+        if self.is_restored:
+            self._compare(trainer, pl_module)
+
+    def _compare(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Compare the numbers of the last evaluation with the best so far, each evaluation once."""
+        step, value = int(pl_module.step), trainer.strategy.broadcast(self._lower_is_better())
+        if step > self.step:
+            self.n_worse, self.step = 0 if value < self.best else self.n_worse + 1, step
+            if value < self.best:
+                self.best = value
+                self.saver.save_best(trainer, pl_module)
+        if self.is_exhausted:
+            log.info("step %d: %s has not improved in %d evaluations", step, self.metric, self.n_worse)
             trainer.should_stop = True
 
     def _lower_is_better(self) -> float:
@@ -212,10 +162,11 @@ class KeepBest(pl.Callback):
         return sign * numbers.get(self.metric, math.inf)
 
     def state_dict(self) -> dict[str, float]:
-        return {"best": self.best, "n_worse": self.n_worse}
+        return {"best": self.best, "n_worse": self.n_worse, "step": self.step}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best, self.n_worse = state_dict["best"], int(state_dict["n_worse"])
+        self.step, self.is_restored = int(state_dict.get("step", 0)), True
 
 
 class TrainingPictures(pl.Callback):
@@ -235,10 +186,9 @@ class TrainingPictures(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self.drawings and trainer.is_global_zero and int(pl_module.step) % self.every == 0:
-            pl_module.eval()
-            for name in list(self.drawings):
-                self._draw(name, trainer, pl_module)
-            pl_module.train()
+            with evaluation_mode(pl_module):
+                for name in list(self.drawings):
+                    self._draw(name, trainer, pl_module)
 
     def _draw(self, name: str, trainer: pl.Trainer, pl_module: Any) -> None:
         step = int(pl_module.step)

@@ -10,28 +10,31 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from invariances.config.building import build_evaluations, build_integrations, build_iterator, build_loader
+from invariances.config.building import (
+    OVERFIT,
+    build_evaluations,
+    build_integrations,
+    build_iterator,
+    build_loader,
+)
 from invariances.config.signatures import make, prefix_errors
 from invariances.data.loader import Loader
 from invariances.errors import InvalidInput, UserError
 from invariances.evaluation import Evaluation
 from invariances.evaluation.report.page import can_report, write_report
 from invariances.iterators import Iterator
-from invariances.training.callbacks import (
-    Checkpoints,
-    Evaluations,
-    KeepBest,
-    StepCounter,
-    StopOnSignal,
-    TrainingPictures,
-)
+from invariances.training.callbacks import Evaluations, KeepBest, StepCounter, TrainingPictures
 from invariances.training.identity import require_same_networks
+from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.representations import CacheSettings, with_cache
 from invariances.training.run import Run
+from invariances.training.saving import Checkpoints
+from invariances.training.stopping import StopOnSignal
 from invariances.utils import checkpoints
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,9 @@ IGNORED_WARNINGS = (
     "callbacks used to create the checkpoint",  # a resumed run may ask for others, such as keep_best
     "isinstance.treespec",  # of Lightning's own code
 )
+
+# What the backends of torch.distributed say when another process has ended.
+LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 DEBUG_STEPS = 3
 
@@ -74,7 +80,7 @@ def train(
     begin = 0 if restart else int(built.iterator.step)
     built.iterator.step.fill_(begin)
     if begin >= num_steps and not debug:
-        _finished(run, checkpoint or run.path, num_steps)
+        _finish(built, checkpoint or run.path, config, run, num_steps)
     else:
         built.iterator.num_steps = begin + DEBUG_STEPS if debug else num_steps
         _fit(built, None if restart else checkpoint, config, run, debug)
@@ -109,30 +115,59 @@ def _build(
     return built
 
 
-def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
-    """Train an iterator to its last step, from a checkpoint if there is one."""
-    iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
+@dataclass(frozen=True)
+class _Training:
+    """Lightning's Trainer, and those of its callbacks that the engine asks."""
+
+    trainer: pl.Trainer
+    evaluations: Evaluations
+    stop: StopOnSignal
+    best: KeepBest | None
+
+    @property
+    def has_ended_early(self) -> bool:
+        """Whether the metric has not improved for too long."""
+        return self.best is not None and self.best.is_exhausted
+
+
+def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begin: int, num_steps: int) -> _Training:
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
-    saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"])
-    stop, evaluations = StopOnSignal(saver), Evaluations(built.evaluations, run.path / "train" / "eval")
+    saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"], last_step=begin)
+    stop, evaluations = StopOnSignal(saver, run.abandon), Evaluations(built.evaluations, run.path / "train" / "eval")
     pictures = TrainingPictures(built.evaluations, built.validation_loader, run.path / "train" / "pictures", log_freq)
     metric, patience = config.get("keep_best"), config.get("early_stopping")
     metric = metric or ("validation/loss" if patience else None)
-    best = [KeepBest(saver, evaluations, metric, patience)] if metric else []
+    best = KeepBest(saver, evaluations, metric, patience) if metric else None
+    # `best` before `evaluations`, which note last that a pass is whole, and these before `saver`, so that a checkpoint
+    # of a step with an evaluation never gets its name before the evaluation has begun
+    callbacks = [StepCounter(num_steps), best, evaluations, saver, stop, pictures, Progress(num_steps, evaluations)]
     trainer = _trainer(
         config,
         run,
-        [StepCounter(num_steps), saver, stop, pictures, evaluations, *best, Progress(num_steps, evaluations)],
+        [callback for callback in callbacks if callback is not None],
         log_every_n_steps=1 if debug else log_freq,
         check_val_every_n_epoch=DEBUG_STEPS if debug else 1,
-        logger=_loggers(config, run, debug),
+        logger=_loggers(config, run, debug, begin),
     )
+    if isinstance(trainer.strategy, DDPStrategy) and not built.iterator.automatic_optimization:
+        # several losses, of which each is one of some parameters only, such as with a discriminator
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    return _Training(trainer, evaluations, stop, best)
+
+
+def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
+    """Train an iterator to its last step, from a checkpoint if there is one."""
+    iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
+    training = _training(built, config, run, debug, begin, num_steps)
+    trainer, evaluations = training.trainer, training.evaluations
+    if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
+        _make_up(training, built, run, begin)
     train_loader = _cached(built, config, trainer, debug)
-    with stop, _refusals_explained(iterator, train_loader, "train"):
+    with training.stop, _refusals_explained(iterator, train_loader, "train"):
         trainer.fit(iterator, train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
-    if int(iterator.step) == begin:
+    if int(iterator.step) == begin and not training.has_ended_early:
         raise UserError("trainer: the training ended before its first step; see its limit_train_batches and max_time")
-    if evaluations.last_step != int(iterator.step):
+    if evaluations.last_step != int(iterator.step) and not evaluations.is_whole(int(iterator.step)):
         trainer.validate(iterator, built.validation_loader, verbose=False)
 
 
@@ -147,12 +182,29 @@ def _cached(built: _Built, config: dict[str, Any], trainer: pl.Trainer, debug: b
         return with_cache(built.train_loader, built.iterator, settings, data, device)
 
 
-def _finished(run: Run, checkpoint: Path, num_steps: int) -> None:
-    """Log that the training has already ended; a new run from the end of another one is refused."""
+def _finish(built: _Built, checkpoint: Path, config: dict[str, Any], run: Run, num_steps: int) -> None:
+    """Make up for what is missing in the last evaluation of a training that has ended.
+
+    Raises:
+        UserError: the training is that of another run, so that nothing would be left to do in this one.
+    """
     message = f"has finished its {num_steps} steps; raise num_steps to train on"
     if checkpoint.parent.resolve() != run.checkpoints.resolve():
         raise UserError(f"{checkpoint}: {message}")
+    step = int(built.iterator.step)
+    if not Evaluations({}, run.path / "train" / "eval").is_whole(step):
+        training = _training(built, config, run, False, step, num_steps)
+        if training.best is not None:
+            callbacks = checkpoints.load(checkpoint)["callbacks"]
+            training.best.load_state_dict(callbacks.get(training.best.state_key, training.best.state_dict()))
+        _make_up(training, built, run, step)
     log.info("%s %s", run.path, message)
+
+
+def _make_up(training: _Training, built: _Built, run: Run, step: int) -> None:
+    """Do an evaluation again that was cut off, or of which something is missing."""
+    log.info("%s: the evaluation at step %d is not whole; doing it again", run.path, step)
+    training.trainer.validate(built.iterator, built.validation_loader, verbose=False)
 
 
 def evaluate(
@@ -199,7 +251,7 @@ def _refusals_explained(iterator: Iterator, loader: Loader, split: str) -> Gener
     """Raise a UserError where this package refuses a batch, or Lightning the `trainer` section."""
     begin = int(iterator.step)
     try:
-        with _trainer_explained():
+        with _trainer_explained(), _lost_process_explained():
             yield
     except InvalidInput as error:
         facts = f"{len(cast(Sized, loader.dataset))} example(s), batch_size {loader.batches.batch_size}"
@@ -207,11 +259,12 @@ def _refusals_explained(iterator: Iterator, loader: Loader, split: str) -> Gener
         raise UserError(f"datasets/{split}: {facts}; {which} is refused: {error}") from error
 
 
-def _loggers(config: dict[str, Any], run: Run, debug: bool) -> list[Logger]:
-    """The loggers: CSV, TensorBoard, and the integrations of the config."""
+def _loggers(config: dict[str, Any], run: Run, debug: bool, begin: int) -> list[Logger]:
+    """The loggers: CSV, TensorBoard, and the integrations of the config. Steps after `begin` replace earlier ones."""
+    folder = run.path / "train"
     local: list[Logger] = [
-        CSVLogger(run.path / "train", name="csv", version=run.started),
-        TensorBoardLogger(run.path / "train", name="tensorboard", version=run.started),
+        CSVLog(folder / "csv" / "metrics.csv", begin),
+        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1 if begin else None),
     ]
     return local if debug else [*local, *build_integrations(config, run.path)]
 
@@ -230,8 +283,9 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         "use_distributed_sampler": False,
         "default_root_dir": str(run.path),
     }
+    theirs = {name: value for name, value in config["trainer"].items() if name != OVERFIT}  # see `build_loader`
     with _trainer_explained():
-        return pl.Trainer(**(ours | arguments | config["trainer"]), callbacks=callbacks)
+        return pl.Trainer(**(ours | arguments | theirs), callbacks=callbacks)
 
 
 @contextmanager
@@ -248,3 +302,17 @@ def _trainer_explained() -> Generator[None]:
         if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _lost_process_explained() -> Generator[None]:
+    """Raise a UserError where another process of a distributed training has ended, which ends all of them."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in LOST_PROCESS):
+            raise
+        raise UserError(
+            "trainer: another process of this training has ended, and so this one; see its message, then resume "
+            "from the last checkpoint: edflow -p RUN -t"
+        ) from error

@@ -8,23 +8,24 @@ logs/2026-11-25T10-00-00_digits_ae/
     eval/2026-11-25T11-00-00/                   one folder per evaluation
 logs/latest                                     link to the newest run
 ```
+
+Times are in UTC.
 """
 
 import itertools
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from invariances.config.reading import dump, read_file
 from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
-from invariances.utils.files import require_no_link_out
+from invariances.utils.files import free_space, held_by_one, require_no_link_out
 from invariances.utils.names import nearest
 from invariances.zoo import zoo
 
@@ -168,6 +169,22 @@ class Run:
         self._folders.append(folder)
         return folder
 
+    @contextmanager
+    def trained_by_one(self) -> Iterator[None]:
+        """Keep other processes from training this run at the same time.
+
+        Raises:
+            UserError: another process is training it.
+        """
+        with ExitStack() as stack:
+            with _write_errors(self.path):
+                holder = stack.enter_context(held_by_one(self.path / ".training"))
+            if holder is not None:
+                raise UserError(
+                    f"{self.path} is being trained by process {holder}; wait until it ends, or stop it: kill {holder}"
+                )
+            yield
+
     @property
     def has_checkpoints(self) -> bool:
         """Whether the run has checkpoints, damaged or not."""
@@ -194,11 +211,12 @@ class Run:
 
         Files of earlier starts and of other processes stay.
         """
-        if self._saved is None or self._results():
+        if self._results():
             return
-        self._saved.unlink(missing_ok=True)
+        if self._saved is not None:
+            self._saved.unlink(missing_ok=True)
         if self.path / "train" in self._folders:
-            shutil.rmtree(self._events, ignore_errors=True)
+            self._delete_events()
         made = [path for path in self._outputs() if path.is_dir() and path not in self._earlier]
         for folder in (*sorted(made, reverse=True), self.path / "eval", self.path / "configs", self.path):
             with suppress(OSError):  # not empty
@@ -208,8 +226,13 @@ class Run:
 
     @property
     def _events(self) -> Path:
-        """The folder of TensorBoard's files of this start, if it trains; they exist before its first step."""
-        return self.path / "train" / "tensorboard" / self.started
+        """The folder of TensorBoard's files, which a training writes before its first step."""
+        return self.path / "train" / "tensorboard"
+
+    def _delete_events(self) -> None:
+        for path in self._events.glob("*"):
+            if path.is_file() and path not in self._earlier:
+                path.unlink(missing_ok=True)
 
     def _outputs(self) -> Iterator[Path]:
         """The folders that this start writes to, and everything in them."""
@@ -219,8 +242,8 @@ class Run:
 
     def _results(self) -> list[Path]:
         """The files that this start has written, without its config and TensorBoard's files."""
-        events = self._events.parent
-        return [p for p in self._outputs() if p.is_file() and p not in self._earlier and events not in p.parents]
+        written = [p for p in self._outputs() if p.is_file() and p not in self._earlier]
+        return [p for p in written if self._events not in p.parents]
 
 
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
@@ -272,7 +295,8 @@ def _by_time(path: Path) -> tuple[str, int, str]:
 
 
 def _now() -> str:
-    return datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    """The time in UTC: runs are ordered by their names, which local time would mix up."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%S")
 
 
 def _file_name(text: str) -> str:
@@ -297,7 +321,12 @@ def _make_folder(path: Path) -> Path:
 
 def _write_new(path: Path, text: str) -> Path:
     with _write_errors(path), path.open("x", encoding="utf-8") as file:
-        file.write(text)
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()  # half a config would count as one
+            raise
     return path
 
 
@@ -309,7 +338,7 @@ def _write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
             raise
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {free_space(path)}") from error
 
 
 def _forget(root: Path) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
+from invariances.utils.files import full_disk_explained
 
 log = logging.getLogger(__name__)
 
 JOINED = "INVARIANCES_RUN"  # the run folder, for the processes that Lightning starts for further devices
+JOINING = timedelta(minutes=10)  # until the first process has made it
+UNSET = "unset"
 
 
 def start(
@@ -52,9 +56,7 @@ def start(
     """
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
-    own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
-    typed = {*allow, *modules_here(merged(own)), *modules_typed(merged([], _without_places(overrides or {})))}
-    remember(typed, folders_typed(overrides or {}))
+    _remember_own(files, overrides or {}, allow)
     with judging(*files, *([] if earlier is None else [earlier.config_path()])):
         config = read(files, overrides, base)
         if earlier is None or not earlier.has_checkpoints:
@@ -65,19 +67,33 @@ def start(
         config.setdefault("experiment_name", Path(files[-1] if files or earlier is None else earlier.path).stem)
         config = resolve(config, partial(resolve_checkpoint, debug=debug), debug)
         source, resumed = _source(checkpoint, earlier, train, retrain, debug)
-        if resumed is not None and name is not None:
-            if train:
-                raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
-            resumed.evaluation_name = name
-        if debug and resumed is None:
+        if resumed is not None:
+            _prepare(resumed, config, name, train)
+        elif debug:
             config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
         with _run_of(config, name, resumed, "train" if train else "eval") as run:
             _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
-def _without_places(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The overrides that replace no place of a list: these need the config that has the list."""
-    return {key: text for key, text in overrides.items() if not any(part.isdigit() for part in key.split("/"))}
+def _remember_own(files: Sequence[str | Path], overrides: Mapping[str, str], allow: Iterable[str]) -> None:
+    """Allow what the user names: on the command line, and modules of the working folder in files of one's own."""
+    own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
+    # A place of a list can be replaced only in the config that has the list.
+    typed = {key: text for key, text in overrides.items() if not any(part.isdigit() for part in key.split("/"))}
+    remember({*allow, *modules_here(merged(own)), *modules_typed(merged([], typed))}, folders_typed(overrides))
+
+
+def _prepare(run: Run, config: Mapping[str, Any], name: str | None, train: bool) -> None:
+    """Name the evaluation of an earlier run, or tell what is new in a training that is continued.
+
+    Raises:
+        UserError: a name is given for a training that is continued.
+    """
+    if name is not None and train:
+        raise UserError(f"-n {name}: names new runs, but {run.path} is continued; leave out -n")
+    run.evaluation_name = name
+    for line in changes(run.config(), config) if train else ():
+        log.info("%s", line)
 
 
 def _with_model(config: dict[str, Any], checkpoint: str | None, debug: bool) -> dict[str, Any]:
@@ -118,21 +134,58 @@ def _source(
 @contextmanager
 def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind: str) -> Iterator[Run]:
     """The run, new or resumed, with the config saved; undone if the start fails before its first result."""
-    if JOINED in os.environ:
-        yield Run.open(os.environ[JOINED])
+    if joined := _joined():
+        yield Run.open(joined)
         return
     run = resumed or Run.create(name or config["experiment_name"])
-    run.save_config(config, kind)
-    print(run.path, flush=True)
-    log.info("%s", dump(config))
-    os.environ[JOINED] = str(run.path)
     try:
-        yield run
+        again = f"edflow -p {run.path}" + (" -t" if kind == "train" else "")
+        with full_disk_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
+            run.save_config(config, kind)
+            print(run.path, flush=True)
+            log.info("%s", dump(config))
+            os.environ[JOINED] = str(run.path)
+            if _is_of_torchrun():
+                _torchrun_store().set(JOINED, str(run.path))
+            yield run
     except BaseException:
         run.abandon()
         raise
     finally:
-        del os.environ[JOINED]
+        os.environ.pop(JOINED, None)
+
+
+def _joined() -> str | None:
+    """The run folder that the first process has made, if this is another one."""
+    if JOINED in os.environ or not _is_of_torchrun() or os.environ["RANK"] == "0":
+        return os.environ.get(JOINED)
+    return _torchrun_store().get(JOINED).decode()
+
+
+def _is_of_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _torchrun_store() -> Any:
+    """What torchrun's processes share, anew for each attempt."""
+    from torch.distributed import PrefixStore, TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=JOINING)
+    return PrefixStore(f"{JOINED}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What differs between two configs, a line for each setting.
+
+    >>> list(changes({"a": {"b": 8}, "c": 1}, {"a": {"b": 4}, "d": "x"}))
+    ['a/b: 8 -> 4', 'c: 1 -> unset', 'd: unset -> x']
+    """
+    for name in {**before, **after}:
+        old, new = before.get(name, UNSET), after.get(name, UNSET)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from changes(old, new, f"{prefix}{name}/")
+        elif old != new:
+            yield f"{prefix}{name}: {old} -> {new}"
 
 
 def _work(

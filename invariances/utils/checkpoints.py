@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from invariances.errors import UserError
 from invariances.utils import model_folder
+from invariances.utils.files import free_space
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch, not_finite
@@ -140,36 +141,62 @@ def save(source: Any, path: str | Path) -> None:
     Raises:
         UserError: no space, no permission, or an object that could not be loaded again.
     """
-    path = Path(path)
+    write_part(source, Path(path))
+    if getattr(source, "is_global_zero", True):
+        publish(Path(path))
+
+
+def write_part(source: Any, path: Path) -> None:
+    """Write a checkpoint to `<name>.part`, which `publish` renames; see `save`."""
     # not `files.atomic_write`: all processes of a distributed run need the same temporary path, and the next
     # save overwrites what a killed process left, where large temporary folders would pile up
-    part = path.with_name(f"{path.name}.part")
-    writes = getattr(source, "is_global_zero", True)
+    part = _part(path)
+    with _explained(path), _removed_on_failure(part, getattr(source, "is_global_zero", True)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, Mapping):
+            torch.save(source, part)
+        else:
+            source.save_checkpoint(part)
+
+
+def publish(path: Path) -> None:
+    """Rename `<name>.part`, after it has been loaded as a check and flushed to the disk; see `save`."""
+    part = _part(path)
+    with _explained(path), _removed_on_failure(part):
+        torch.load(part, map_location="cpu", weights_only=True, mmap=True)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Copy a checkpoint, atomically as `save` does."""
+    part = _part(path)
+    with _explained(path), _removed_on_failure(part):
+        shutil.copyfile(source, part)
+    publish(path)
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what processes that were killed while saving have left."""
+    for part in folder.glob("*.ckpt.part"):
+        part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+@contextmanager
+def _removed_on_failure(part: Path, ours: bool = True) -> Iterator[None]:
+    """Remove an incomplete file if the block fails, where this process is the one that writes it."""
     try:
-        with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(source, part)
-            if writes:
-                _publish(part, path)
-    finally:
-        if writes:
+        yield
+    except BaseException:
+        if ours:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-
-
-def _write(source: Any, part: Path) -> None:
-    if isinstance(source, Mapping):
-        torch.save(source, part)
-    else:
-        source.save_checkpoint(part)
-
-
-def _publish(part: Path, path: Path) -> None:
-    """Rename a complete file, after it has been loaded as a check and flushed to the disk."""
-    torch.load(part, map_location="cpu", weights_only=True, mmap=True)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+        raise
 
 
 @contextmanager
@@ -184,10 +211,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
-        folder = next(parent for parent in path.parents if parent.exists())
-        free = shutil.disk_usage(folder).free / 1e6
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}: not saved ({reason}); {free:,.0f} MB are free in {folder}") from error
+        raise UserError(f"{path}: not saved ({reason}); {free_space(path)}") from error
 
 
 def step_of(state: Mapping[str, Any], path: str | Path) -> int:

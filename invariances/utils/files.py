@@ -1,19 +1,25 @@
 """The data folder, safe reading of files, locks between processes and atomic writes."""
 
+import errno
+import fcntl
 import logging
 import os
+import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pooch
 from filelock import FileLock, Timeout
 
-from invariances.errors import InvalidInput
+from invariances.errors import InvalidInput, UserError
 
 logger = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # numbers of the errors of a full disk
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -130,6 +136,77 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def held_by_one(path: Path) -> Iterator[int | None]:
+    """Hold a lock that only one process can have, however its holder ends; the file holds the number of the process.
+
+    Unlike the lock of `locked`, it is not inherited by the processes that its holder starts.
+
+    Args:
+        path: of the lock, a file that exists only while the lock is held, or if its holder was killed.
+
+    Yields:
+        None, or the number of the process that holds the lock already.
+    """
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with file:
+                file.seek(0)
+                yield int(file.read() or 0)
+            return
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            break  # else its last holder has just deleted it
+        file.close()
+    try:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield None
+    finally:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written
+            file.close()
+
+
+@contextmanager
+def full_disk_explained(folder: Path, remedy: str) -> Iterator[None]:
+    """Raise a UserError where a file cannot be written because the disk is full.
+
+    Args:
+        folder: that is written to, named if the error names no file.
+        remedy: end of the message: what to do when there is space again.
+    """
+    hook = threading.excepthook
+    threading.excepthook = lambda args: None if _is_full(args.exc_value) else hook(args)  # of a logger's thread
+    try:
+        yield
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        path = Path(error.filename or folder)
+        free = free_space(path)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {free}; make space, then {remedy}") from error
+    finally:
+        threading.excepthook = hook
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def free_space(path: Path) -> str:
+    """How much space there is for a file, as a part of a message.
+
+    >>> free_space(Path("/none/such")).endswith(" MB are free in /")
+    True
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free in {folder}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from invariances.errors import InvalidInput
+from invariances.utils.files import atomic_write
 
 NAN_COLOR = (255, 0, 255)  # magenta; in images that are not RGB a NaN is black
 
@@ -90,5 +91,6 @@ def grid(
 
 
 def save_png(path: Path, pixels: UInt8[Tensor, "height width 3"]) -> None:
-    """Save a picture, such as a `grid`, as a PNG file."""
-    Image.fromarray(pixels.cpu().numpy()).save(path, format="PNG")
+    """Save a picture, such as a `grid`, as a PNG file, completely or not at all."""
+    with atomic_write(path) as part:
+        Image.fromarray(pixels.cpu().numpy()).save(part, format="PNG")

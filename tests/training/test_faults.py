@@ -155,10 +155,10 @@ def test_a_bug_in_a_constructor_keeps_its_type(kind, monkeypatch):
 
 def test_rows_of_the_log_are_log_freq_steps_apart():
     assert edflow.main(edit(num_steps="130", log_freq="60")) == 0
-    (table,) = Run.open("logs/latest").path.glob("train/csv/*/metrics.csv")
+    (table,) = Run.open("logs/latest").path.glob("train/csv/metrics.csv")
     with table.open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
-    assert steps == [59, 119, 129]  # and the last one
+    assert steps == [60, 120, 130]  # and the last one
 
 
 def test_an_evaluation_that_fails(capsys):
@@ -214,8 +214,8 @@ class TestAbandon:
         (earlier.path / "train" / "note.txt").write_text("earlier")
         later = Run(earlier.path)
         later.save_config({"batch_size": 2}, "train")
-        (later.path / "train" / "tensorboard" / later.started).mkdir(parents=True)
-        (later.path / "train" / "tensorboard" / later.started / "events").touch()
+        (later.path / "train" / "tensorboard").mkdir(parents=True)
+        (later.path / "train" / "tensorboard" / "events").touch()
         later.abandon()
         files = sorted(path.name for path in earlier.path.rglob("*") if path.is_file())
         assert files == [next((earlier.path / "configs").iterdir()).name, "note.txt"]

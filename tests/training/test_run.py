@@ -375,7 +375,7 @@ class TestAbandon:
     def test_logs_without_a_result_go(self):
         run = Run.create("a")
         run.save_config({}, "train")
-        log = run.path / "train" / "tensorboard" / run.started / "events.out"
+        log = run.path / "train" / "tensorboard" / "events.out"
         log.parent.mkdir(parents=True)
         log.touch()
         run.abandon()
@@ -384,7 +384,7 @@ class TestAbandon:
     def test_a_result_stays(self):
         run = Run.create("a")
         run.save_config({}, "train")
-        log = run.path / "train" / "csv" / run.started / "metrics.csv"
+        log = run.path / "train" / "csv" / "metrics.csv"
         log.parent.mkdir(parents=True)
         log.touch()
         run.abandon()

@@ -72,11 +72,15 @@ def listed_numbers(names: Iterable[str]) -> set[str]:
     return {key.format(name) for key in COLUMNS for name in ("none", *names)}
 
 
+def earlier_pictures(run: Path, folder: Path) -> list[Path]:
+    """The pictures of a run in an earlier report, perhaps of factors that have other names now."""
+    name = escape(run.resolve().name)
+    return [path for stem in PICTURES for path in folder.glob(f"{name}-{stem.format('*')}.png")]
+
+
 def _pictures(source: Path, names: list[str], target: Path) -> list[tuple[str, str]]:
     found = []
     for stem, caption in PICTURES.items():
-        for earlier in target.parent.glob(f"{escape(target.name)}-{stem.format('*')}.png"):
-            earlier.unlink()  # a picture of an earlier report, perhaps of a factor that has another name now
         for name in names if "{}" in stem else [""]:
             path = source / f"{stem.format(name)}.png"
             if path.exists():

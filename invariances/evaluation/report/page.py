@@ -2,12 +2,15 @@
 
 import base64
 import csv
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
@@ -20,12 +23,14 @@ from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
 from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
 from invariances.evaluation.report.attribute_map import attribute_map, attribute_names, attribute_section
-from invariances.evaluation.report.factors import factor_section, listed_numbers
+from invariances.evaluation.report.factors import earlier_pictures, factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
 from invariances.utils.files import require_no_link_out
 
+PAGE = "report.html"
+PART = ".report."  # temporary folder of a report
 FILES = ("attributes.png", "ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
 
@@ -74,36 +79,47 @@ def write_report(runs: list[Path], folder: Path) -> Path:
         ),
         key=lambda layer: layer.depth,
     )
-    path = folder / "report.html"
-    with _writing(folder):
-        if path.exists():
-            _delete_earlier(folder)
-        sections = [factor_section(run, stored, folder) for run, (stored, _) in evaluated.items() if stored.factors]
+    with _writing(folder, runs) as part:
+        sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
-        variables = _ladder(layers, folder) if layers else {}
+        variables = _ladder(layers, part) if layers else {}
         page = _template().render(factor_sections=sections, others=others, **variables)
-        path.write_text(page, encoding="utf-8")
-    return path
+        (part / PAGE).write_text(page, encoding="utf-8")
+    return folder / PAGE
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Make the folder of a report; a UserError where that or writing to it fails."""
+def _writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder, whose files replace those of an earlier report when all of them are written.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         require_no_link_out(folder)
-        yield
+        for left in folder.glob(f"{PART}*"):  # of a report that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=folder, prefix=PART) as part:
+            yield Path(part)
+            for earlier in _earlier_files(folder, runs):
+                earlier.unlink()
+            for path in sorted(Path(part).iterdir(), key=lambda path: path.name == PAGE):  # the page last
+                os.replace(path, folder / path.name)
     except InvalidInput as error:
         raise UserError(f"{folder}: {error}") from error
     except OSError as error:
         raise UserError(f"{folder}: the report cannot be written there ({error}); name another folder: -o") from error
+    finally:
+        with suppress(OSError):  # not empty: the report, or other files
+            folder.rmdir()
 
 
-def _delete_earlier(folder: Path) -> None:
-    """Delete the files of an earlier report, which may have had other layers."""
-    for pattern in FILES:
-        for path in folder.glob(pattern):
-            path.unlink()
+def _earlier_files(folder: Path, runs: Sequence[Path]) -> list[Path]:
+    """The files of an earlier report, which may have had other layers."""
+    patterns = FILES if (folder / PAGE).exists() else ()
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    return [*found, *(path for run in runs for path in earlier_pictures(run, folder))]
 
 
 def can_report(folder: Path) -> bool:
