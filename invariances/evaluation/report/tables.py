@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
+from invariances.evaluation.report.others import is_measure
 
 LADDER = (
     "layer",
@@ -185,7 +186,7 @@ SECTIONS = (
 def further(measured: Iterable[str]) -> Section:
     """The table of measures whose names depend on the config: scores of sets of images, and named factors."""
     names = list(measured)
-    scores = [n for n in names if n.startswith(("fid_", "kid_", "precision_", "recall_")) and not n.endswith("_ci")]
+    scores = [n for n in names if n.startswith(("fid_", "kid_", "precision_", "recall_")) and is_measure(n)]
     return Section(
         "Factors and sets of images",
         "",
