@@ -42,10 +42,12 @@ def test_a_signal_reaches_the_training_and_ends_the_series(signum):
     sleeps = "import signal, sys, time; print('ready', flush=True); time.sleep(20)"
     series = (
         "import signal, sys; from invariances.cli import seeds\n"
-        f"signal.signal(signal.SIGINT, signal.default_int_handler); seeds.COMMAND = [sys.executable, '-c', {sleeps!r}]\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"seeds.COMMAND = [sys.executable, '-c', {sleeps!r}]\n"
         "sys.exit(seeds.train_seeds([], 3))"
     )
-    process = subprocess.Popen([sys.executable, "-c", series], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", series], **pipes)
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signum)
     out, _ = process.communicate(timeout=10)

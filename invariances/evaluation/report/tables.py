@@ -92,8 +92,13 @@ SECTIONS = (
         (
             Group(
                 "variance of the codes",
-                f"{LEGEND['residual_variance']} {LEGEND['variance_explained_by_v']}",
-                {"measured": "residual_variance", "the flow's claim: explained by v": "variance_explained_by_v"},
+                f"{LEGEND['residual_variance']} {LEGEND['variance_explained_by_v']} "
+                f"MLP: {LEGEND['residual_variance_mlp']}",
+                {
+                    "measured": "residual_variance",
+                    "MLP": "residual_variance_mlp",
+                    "the flow's claim: explained by v": "variance_explained_by_v",
+                },
             ),
             Group("variance of the pixels", LEGEND["diversity"], {"diversity": "diversity"}),
             Group(
