@@ -5,6 +5,7 @@ The flags select one of these:
 | command | action | run folder |
 |---|---|---|
 | `-b A.yaml B.yaml -t` | train from the start, or from the weights of its `checkpoint` | new run |
+| `-b A.yaml -t --seeds N` | train N times, with the seeds 0 … N − 1 | N new runs |
 | `-b A.yaml -t -c CKPT` | train from the weights of CKPT, from step 0 | new run |
 | `-b A.yaml -c CKPT` | evaluate CKPT | new run |
 | `-b A.yaml` | evaluate the `checkpoint` that it names | new run |
@@ -29,6 +30,7 @@ from importlib.metadata import version
 from typing import Any
 
 from invariances.cli.command_line import Parser, raise_on_signals, split_overrides
+from invariances.cli.seeds import train_seeds
 from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
@@ -39,6 +41,7 @@ EXAMPLES = """examples:
   edflow -b configs/digits/clf.yaml -t                             train
   edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t
   edflow -b configs/digits/clf.yaml -t --batch_size 100 --Model/width=16
+  edflow -b configs/digits/clf.yaml -t --seeds 5                   five trainings that differ in their seed alone
   edflow -p logs/latest                                            evaluate the last checkpoint
   edflow -p logs/latest -t --num_steps 2000                        resume, and train longer
   edflow -p logs/latest -c logs/latest/train/checkpoints/model-600.ckpt
@@ -66,6 +69,11 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("-r", "--retrain"): {
         "action": "store_true",
         "help": "train from the weights of the checkpoint, from step 0 with a new optimiser",
+    },
+    ("--seeds",): {
+        "type": int,
+        "metavar": "N",
+        "help": "train N times, with the seeds 0 … N − 1; `invariances report` shows the spread over them",
     },
     ("-d", "--debug"): {
         "action": "store_true",
@@ -99,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parse(words)
+        if options.seeds is not None:
+            return train_seeds(words, options.seeds)
         logging.basicConfig(format="%(message)s")
         logging.getLogger("invariances").setLevel(options.log_level.upper())
         with raise_on_signals():
@@ -119,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
     built = Parser(
         prog="edflow",
-        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [-d] [-l LEVEL] [--KEY VALUE]",
+        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [--seeds N] [-d] [-l LEVEL] [--KEY VALUE]",
         description="Train a model, resume its training, or evaluate it.",
         epilog=EXAMPLES + keys,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -147,6 +157,8 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise UserError("-r takes the weights of a checkpoint; add -p RUN or -c CKPT")
     if options.retrain and not options.train:
         raise UserError("-r is for training; add -t")
+    if options.seeds is not None:
+        _check_seeds(options)
     return options
 
 
@@ -159,6 +171,15 @@ def _without_truth(words: list[str]) -> list[str]:
         else:
             kept.append(word)
     return kept
+
+
+def _check_seeds(options: argparse.Namespace) -> None:
+    if options.seeds < 1:
+        raise UserError(f"--seeds {options.seeds}: expected 1 or more trainings")
+    if options.project is not None or not options.train:
+        raise UserError("--seeds is for new trainings; use it with -b CONFIG -t")
+    if "seed" in options.overrides:
+        raise UserError("--seed and --seeds: leave out one of them")
 
 
 def _value_after(key: str, word: str | None) -> str:

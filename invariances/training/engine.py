@@ -234,7 +234,7 @@ def evaluate(
     with _refusals_explained(built.iterator, built.validation_loader, "validation"):
         trainer.validate(built.iterator, built.validation_loader, verbose=False)
     if trainer.is_global_zero and can_report(folder):
-        print(write_report([run.path], folder))
+        print(write_report([[run.path]], folder))
     _require_all(evaluations.missing, folder)
     return folder
 

@@ -16,7 +16,8 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -259,6 +260,25 @@ def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) 
     path = zoo.find(text)
     checkpoints.require(path)
     return path
+
+
+def grouped_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups whose configs differ in their seed alone, in the order of their first.
+
+    Runs with the same seed, which repeat each other, are in different groups.
+
+    Raises:
+        UserError: a config cannot be read.
+    """
+    groups: list[tuple[dict[str, Any], dict[int, Run]]] = []
+    for run in runs:
+        config = run.config()
+        seed = config.pop("seed", 0)
+        group = next((group for other, group in groups if other == config and seed not in group), None)
+        if group is None:
+            groups.append((config, group := {}))
+        group[seed] = run
+    return [list(group.values()) for _, group in groups]
 
 
 def launch_command(path: Path) -> str:

@@ -11,6 +11,7 @@ THRESHOLDS = {  # value, and why it is this one
     "spread_explains_c2st": (1.2, "from here on the spread alone lets a classifier tell samples from codes"),
     "half_v_squared_max": (0.6, "0.5 for N(0, 1); above, v of held-out images is 10 % longer than that of samples"),
     "c2st_max": (0.58, "0.5 for an exact flow, with a standard deviation of .02 on 300 images"),
+    "residual_over_mlp_max": (1.2, "the mean of an exact flow is the best prediction of the code that there is"),
     "rank_chi2_max": (2.0, "1 for an exact flow; one dimension has a standard deviation of .5, the mean of many less"),
     "energy_skill_min": (0.02, "0 for a flow that ignores the layer, with a standard deviation of .003 on 300 images"),
     "residual_variance_max": (0.98, "1 where the flow's mean does not depend on the layer"),
@@ -57,7 +58,7 @@ def assess(metrics: Metrics) -> Assessment:
     """
     if metrics.get("spread_skill") is None:
         return Assessment((), measured=False)
-    found = (_ignores(metrics), _spread(metrics), _uses_part(metrics))
+    found = (_ignores(metrics), _spread(metrics), _uses_part(metrics), _predicts_badly(metrics))
     findings = tuple(finding for finding in found if finding) or tuple(filter(None, (_dimensions(metrics),)))
     return Assessment(findings)
 
@@ -105,6 +106,17 @@ def _uses_part(metrics: Metrics) -> str:
     if THRESHOLDS["spread_min"][0] <= spread <= THRESHOLDS["spread_explains_c2st"][0]:
         return f"does not use all of the layer ({_c2st(metrics)})"
     return ""
+
+
+def _predicts_badly(metrics: Metrics) -> str:
+    """Whether another network predicts the code better than the flow does, beyond the intervals of both."""
+    own, other = metrics.get("residual_variance"), metrics.get("residual_variance_mlp")
+    if own is None or other is None or own < THRESHOLDS["residual_over_mlp_max"][0] * other:
+        return ""
+    widths = [metrics.get(f"{name}_ci") or 0 for name in ("residual_variance", "residual_variance_mlp")]
+    if own - widths[0] < other + widths[1]:
+        return ""
+    return f"misses what the layer tells: read the variance of the codes as at most {other:.3f}, the error of an MLP"
 
 
 def _dimensions(metrics: Metrics) -> str:

@@ -22,6 +22,15 @@ class OtherNumbers:
     legend: dict[str, list[str]]
 
 
+def is_measure(name: str) -> bool:
+    """Whether a number is one by itself, and not the interval or standard deviation of another one.
+
+    >>> [is_measure(name) for name in ("fid_random", "fid_random_ci", "fid_random_sd")]
+    [True, False, False]
+    """
+    return not name.endswith(("_ci", "_sd"))
+
+
 def other_numbers(
     columns: Sequence[tuple[str, Mapping[str, float | None]]], legend: Mapping[str, str]
 ) -> OtherNumbers:
@@ -36,7 +45,7 @@ def other_numbers(
     (['sharpness'], {'1: sharp.': ['sharpness']})
     """
     measured = dict.fromkeys(name for _, metrics in columns for name in metrics)
-    names = [name for name in measured if not (name.endswith("_ci") or name.startswith("validation/"))]
+    names = [name for name in measured if is_measure(name) and not name.startswith("validation/")]
     explained: dict[str, list[str]] = {}
     for name in names:
         if name in legend:

@@ -27,6 +27,7 @@ from invariances.evaluation.report.factors import earlier_pictures, factor_secti
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
+from invariances.evaluation.report.trainings import mean_over
 from invariances.utils.files import require_no_link_out
 
 PAGE = "report.html"
@@ -43,6 +44,7 @@ class EvaluatedLayer:
         folder: of the evaluation.
         metrics: its numbers.
         views: its pictures, label -> (B, C, H, W).
+        n_trainings: whose mean the numbers are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class EvaluatedLayer:
     folder: Path
     metrics: dict[str, float | None]
     views: Mapping[str, NDArray[np.uint8]]
+    n_trainings: int = 1
 
     @property
     def assessment(self) -> Assessment:
@@ -57,11 +60,12 @@ class EvaluatedLayer:
         return assess(self.metrics)
 
 
-def write_report(runs: list[Path], folder: Path) -> Path:
+def write_report(groups: Sequence[Sequence[Path]], folder: Path) -> Path:
     """Write `report.html` and its figures, and for layers `ladder.csv` and `faithfulness.csv`.
 
     Args:
-        runs: run folders of conditional INNs, one per layer, in any order, and of disentangling INNs.
+        groups: run folders of conditional INNs, one group per layer, in any order, and of disentangling INNs; those in
+            one group are trainings that differ in their seed alone.
         folder: to write to.
 
     Returns:
@@ -70,10 +74,10 @@ def write_report(runs: list[Path], folder: Path) -> Path:
     Raises:
         UserError: a run has not been evaluated, or is of another kind; the folder cannot be written.
     """
-    evaluated = {run: newest(run) for run in runs}
+    evaluated = {group[0]: _evaluated(group) for group in groups}
     layers = sorted(
         (
-            EvaluatedLayer(stored.layer, stored.depth, stored.folder, stored.metrics, views)
+            EvaluatedLayer(stored.layer, stored.depth, stored.folder, stored.metrics, views, stored.n_trainings)
             for stored, views in evaluated.values()
             if stored.layer is not None
         ),
@@ -86,6 +90,12 @@ def write_report(runs: list[Path], folder: Path) -> Path:
         page = _template().render(factor_sections=sections, others=others, **variables)
         (part / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE
+
+
+def _evaluated(group: Sequence[Path]) -> tuple[StoredEvaluation, Mapping[str, NDArray[np.uint8]]]:
+    """The numbers of a group of trainings, and the pictures of the first."""
+    found = [newest(run) for run in group]
+    return mean_over([stored for stored, _ in found]), found[0][1]
 
 
 @contextmanager
@@ -207,10 +217,14 @@ def _title(name: str) -> str:
 
 
 def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:
-    """A number, and under it half its 95 % interval."""
-    value, half_width = metrics.get(name), metrics.get(f"{name}_ci")
-    interval = Markup("<small>± {}</small>").format(_number(half_width)) if value is not None and half_width else ""
-    return Markup("{}{}").format(_number(value), interval)
+    """A number, and under it half its 95 % interval and its standard deviation over trainings."""
+    value, spreads = metrics.get(name), {"±": metrics.get(f"{name}_ci"), "σ": metrics.get(f"{name}_sd")}
+    small = Markup("").join(
+        Markup("<small>{} {}</small>").format(sign, _number(spread))
+        for sign, spread in spreads.items()
+        if value is not None and spread
+    )
+    return Markup("{}{}").format(_number(value), small)
 
 
 def _save(figure: Figure, path: Path) -> str:

@@ -30,6 +30,7 @@ class StoredEvaluation:
         legend: name -> how to read the number.
         layer, depth: name and index of the layer, of a conditional INN.
         factors: name -> size, of a disentangling INN.
+        n_trainings: whose mean the numbers are; see `trainings.mean_over`.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class StoredEvaluation:
     layer: str | None = None
     depth: int = 0
     factors: dict[str, int] | None = None
+    n_trainings: int = 1
 
     @property
     def usable(self) -> bool:

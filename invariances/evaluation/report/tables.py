@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
+from invariances.evaluation.report.others import is_measure
 
 LADDER = (
     "layer",
@@ -91,8 +92,13 @@ SECTIONS = (
         (
             Group(
                 "variance of the codes",
-                f"{LEGEND['residual_variance']} {LEGEND['variance_explained_by_v']}",
-                {"measured": "residual_variance", "the flow's claim: explained by v": "variance_explained_by_v"},
+                f"{LEGEND['residual_variance']} {LEGEND['variance_explained_by_v']} "
+                f"MLP: {LEGEND['residual_variance_mlp']}",
+                {
+                    "measured": "residual_variance",
+                    "MLP": "residual_variance_mlp",
+                    "the flow's claim: explained by v": "variance_explained_by_v",
+                },
             ),
             Group("variance of the pixels", LEGEND["diversity"], {"diversity": "diversity"}),
             Group(
@@ -185,7 +191,7 @@ SECTIONS = (
 def further(measured: Iterable[str]) -> Section:
     """The table of measures whose names depend on the config: scores of sets of images, and named factors."""
     names = list(measured)
-    scores = [n for n in names if n.startswith(("fid_", "kid_", "precision_", "recall_")) and not n.endswith("_ci")]
+    scores = [n for n in names if n.startswith(("fid_", "kid_", "precision_", "recall_")) and is_measure(n)]
     return Section(
         "Factors and sets of images",
         "",

@@ -72,6 +72,9 @@ def exact(**changes):
         ({"energy_skill": 0.0, "residual_variance": 1.0, "c2st": 0.9}, "ignores the layer"),
         ({"energy_skill": -0.1, "residual_variance": 1.0, "c2st": 0.9, "spread_skill": 0.5}, "ignores the layer"),
         ({"spread_skill": None}, "not assessed"),
+        ({"residual_variance_mlp": 0.55}, "trust"),
+        ({"residual_variance_mlp": 0.4, "residual_variance_mlp_ci": 0.2}, "trust"),
+        ({"residual_variance_mlp": 0.2}, "misses what the layer tells: read the variance of the codes as at most 0.2"),
     ],
 )
 def test_each_number_has_its_finding(changes, start):

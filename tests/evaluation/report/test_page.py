@@ -51,7 +51,7 @@ def test_a_damaged_evaluation_is_left_out_with_a_warning(tmp_path, caplog, name,
     evaluation(run, "old", 1), evaluation(run, "good", 5)
     damaged = evaluation(run, "newest", 9)
     damage(damaged / name)
-    page = write_report([run], tmp_path / "out").read_text()
+    page = write_report([[run]], tmp_path / "out").read_text()
     assert "0.500" in page and "0.900" not in page
     assert [record.message.split(" (")[0] for record in caplog.records] == [
         f"{damaged}: this evaluation is damaged and left out"
@@ -61,7 +61,7 @@ def test_a_damaged_evaluation_is_left_out_with_a_warning(tmp_path, caplog, name,
 def test_nothing_but_damage(tmp_path):
     cut(evaluation(tmp_path / "run", "one") / "metrics.json")
     with pytest.raises(UserError, match=r"run: no evaluation of a layer or of factors found.*edflow -p"):
-        write_report([tmp_path / "run"], tmp_path / "out")
+        write_report([[tmp_path / "run"]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -70,7 +70,7 @@ def test_a_file_is_no_folder_for_a_report(tmp_path, name):
     evaluation(tmp_path / "run", "one")
     (tmp_path / "afile").write_text("mine")
     with pytest.raises(UserError, match=f"{name}: the report cannot be written there .*name another folder: -o"):
-        write_report([tmp_path / "run"], tmp_path / name)
+        write_report([[tmp_path / "run"]], tmp_path / name)
     assert (tmp_path / "afile").read_text() == "mine"
 
 
@@ -91,15 +91,15 @@ def test_pictures_of_an_earlier_report_go_and_others_stay(tmp_path):
         evaluation(run, "one", layer=layer)
     for run in runs[2:]:
         factors(run, ["walk_digit.png", "response.png"])
-    write_report(runs, out)
+    write_report([[run] for run in runs], out)
     (out / "layer-cake.png").write_bytes(b"mine")
     written = {path.name for path in out.iterdir()}
     assert {"layer-1-conv1.png", "layer-2-conv-2.png", "ladder.csv", "diin-walk_digit.png"} <= written
 
-    write_report(runs[1:2], out)
+    write_report([runs[1:2]], out)
     assert {path.name for path in out.glob("layer-*")} == {"layer-1-conv-2.png", "layer-cake.png"}
     factors(runs[2], ["response.png"])
-    write_report(runs[2:3], out)
+    write_report([runs[2:3]], out)
     left = {"report.html", "layer-cake.png", "diin-response.png", "diin-2-walk_digit.png", "diin-2-response.png"}
     assert {path.name for path in out.iterdir()} == left
 
@@ -112,7 +112,7 @@ def rewrite(folder, **changes):
 def test_numbers_that_no_table_lists_come_last_with_their_text(tmp_path):
     numbers = {"cosine": 0.5, "sharpness": 0.25, "sharpness_ci": 0.125, "nothing": None, "validation/loss": 0.75}
     rewrite(evaluation(tmp_path / "run", "one"), metrics=numbers, legend={"sharpness": "1: as sharp as the data."})
-    page = write_report([tmp_path / "run"], tmp_path / "out").read_text()
+    page = write_report([[tmp_path / "run"]], tmp_path / "out").read_text()
     others = page[page.index("Other numbers") :]
     assert "<td>sharpness</td><td>0.250<small>± 0.125</small></td>" in others
     assert "<dt>sharpness</dt><dd>1: as sharp as the data.</dd>" in others
@@ -124,7 +124,7 @@ def test_factors_have_a_last_table_too(tmp_path):
     factors(tmp_path / "diin", [])
     numbers = {"swap_digit_class_kept": 0.5, "fid_random": 12.5}
     rewrite(tmp_path / "diin" / "eval" / "one", metrics=numbers)  # an older file, without a legend
-    page = write_report([tmp_path / "diin"], tmp_path / "out").read_text()
+    page = write_report([[tmp_path / "diin"]], tmp_path / "out").read_text()
     others = page[page.index("Other numbers") :]
     assert "<th>diin</th>" in others and "<td>fid random</td><td>12.5</td>" in others
     assert "<dt>fid random</dt><dd>Fréchet distance" in others
@@ -133,7 +133,7 @@ def test_factors_have_a_last_table_too(tmp_path):
 
 def test_no_last_table_where_all_numbers_are_listed(tmp_path):
     evaluation(tmp_path / "run", "one")
-    assert "Other numbers" not in write_report([tmp_path / "run"], tmp_path / "out").read_text()
+    assert "Other numbers" not in write_report([[tmp_path / "run"]], tmp_path / "out").read_text()
 
 
 CALIBRATED = {"spread_skill": 1.0, "residual_variance": 0.6, "variance_explained_by_v": 0.6, "half_v_squared": 0.5}
@@ -141,13 +141,13 @@ CALIBRATED = {"spread_skill": 1.0, "residual_variance": 0.6, "variance_explained
 
 def page_of(tmp_path, **metrics):
     rewrite(evaluation(tmp_path / "run", "one"), metrics=metrics)
-    return " ".join(write_report([tmp_path / "run"], tmp_path / "out").read_text().split())
+    return " ".join(write_report([[tmp_path / "run"]], tmp_path / "out").read_text().split())
 
 
 def test_each_layer_is_assessed_below_its_title(tmp_path):
     for layer, spread in (("conv1", 1.0), ("conv2", 0.8)):
         rewrite(evaluation(tmp_path / layer, "one", layer=layer), metrics=CALIBRATED | {"spread_skill": spread})
-    page = " ".join(write_report([tmp_path / "conv1", tmp_path / "conv2"], tmp_path / "out").read_text().split())
+    page = " ".join(write_report([[tmp_path / "conv1"], [tmp_path / "conv2"]], tmp_path / "out").read_text().split())
     first, second = page.split("<h2>1. conv1</h2>")[1].split("<h2>2. conv2</h2>")
     assert first.startswith(' <p class="assessment trusted">Trust: the flow is calibrated')
     assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at least 0.600')

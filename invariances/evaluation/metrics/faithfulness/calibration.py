@@ -84,10 +84,24 @@ def residual_variance(values: Float[Tensor, "n ..."], samples: Float[Tensor, "n 
     >>> round(residual_variance(z + noise[:, 0], z[:, None] + 0.2 * noise[:, 1:]).value, 2)  # collapsed
     0.25
     """
-    n, k = samples.shape[:2]
     variance, error = _moments(values, samples)
-    deviation = (values - values.mean(dim=0)).square().flatten(1).mean(dim=1) * n / (n - 1)
-    return Estimate.mean(error - variance / k) / Estimate.mean(deviation)
+    return Estimate.mean(error - variance / samples.shape[1]) / Estimate.mean(_deviation(values))
+
+
+def prediction_error(codes: Float[Tensor, "n ..."], predicted: Float[Tensor, "n ..."]) -> Estimate:
+    """E‖z̄ − p‖² / Var z̄ of a prediction p from z, without samples. The variance that z leaves open is this or less.
+
+    >>> noise, z = torch.randn(2, 2000, 4, generator=torch.Generator().manual_seed(0))
+    >>> round(prediction_error(z + noise, z).value, 1)
+    0.5
+    """
+    return Estimate.mean((codes - predicted).square().flatten(1).mean(dim=1)) / Estimate.mean(_deviation(codes))
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """Squared deviation of each row from the mean of all, whose mean is the unbiased variance: (n,)."""
+    n = len(values)
+    return (values - values.mean(dim=0)).square().flatten(1).mean(dim=1) * n / (n - 1)
 
 
 def _moments(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:

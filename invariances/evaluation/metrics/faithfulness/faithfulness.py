@@ -14,7 +14,7 @@ from tqdm import tqdm
 from invariances.errors import InvalidInput
 from invariances.evaluation.base import Batches, Evaluation, HasConditionalFlow
 from invariances.evaluation.metrics.estimate import Estimate
-from invariances.evaluation.metrics.faithfulness.calibration import calibration, rank_chi2
+from invariances.evaluation.metrics.faithfulness.calibration import calibration, prediction_error, rank_chi2
 from invariances.evaluation.metrics.faithfulness.encoded import (
     EncodedImages,
     GeneratedImages,
@@ -143,7 +143,8 @@ def faithfulness(
     - `pairwise_distance`: distance of two samples of one x, over that of two images.
     - `variance_explained_by_v`: E_z[Var_v t⁻¹(v|z)] / Var z̄, of the variance summed over channels, as the flow claims.
     - `factor_<name>_explained_by_z`: 1 − E_z[Var_v e_i] / Var e_i of the factors e(z̄) of `factors`, also a claim.
-    - `residual_variance`, `factor_<name>_residual`: measured on real images, see `residual_variance`.
+    - `residual_variance`, `factor_<name>_residual`: measured on real images, see `residual_variance`;
+      `residual_variance_mlp`: error of the code that `baseline` predicts, see `prediction_error`.
     - `spread_skill`, `rank_chi2`, `energy_skill`, `c2st`: calibration of the flow, see the functions of these names.
     - `hue_distance`, `hue_distance_random`, `hue_distance_random_95`, `hue_grey_…`: see `hue_coverage`.
     - `nll`: −log p(z̄|z) of the codes without the constant N/2·log 2π; `nll_gaussian`: see `gaussian_nll`.
@@ -209,6 +210,7 @@ def faithfulness(
             for indices in tqdm(batches, desc="faithfulness", unit="batch", leave=False, disable=None)
         )
         data = spread(real, others["random"], named)
+        predicted = None if baseline is None else torch.cat([baseline(z) for z in real.z.split(batch_size)])
     accuracies, chance = independence(measured.v, real.codes, real.logits.argmax(1) if classes is None else classes)
     estimates = {
         **mean_similarities(measured.numbers, measured.influence, real.z, others),
@@ -218,6 +220,8 @@ def faithfulness(
         **accuracies,
         **network_accuracy(real.logits, classes),
     }
+    if predicted is not None:
+        estimates["residual_variance_mlp"] = prediction_error(real.codes, predicted)
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
     flat = _flat(estimates) | {"rank_chi2": rank_chi2(real.codes, measured.samples, seed)}

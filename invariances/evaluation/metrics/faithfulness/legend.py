@@ -64,6 +64,8 @@ LEGEND = {
     "response is given. 1: the layer determines the factor; 0: it tells nothing about it.",
     "factor_*_residual": "Measured on held-out images: squared distance of the factor from the mean of the flow's "
     "samples, over the factor's variance. 1 minus this is what the layer is shown to know of the factor.",
+    "residual_variance_mlp": "Error of a network that predicts the code from the layer's response, measured in the "
+    "same way. If it is lower, the flow does not use all that the layer tells.",
     "*_autoencoder": "The same measure of the autoencoder's reconstruction in place of a sample. It has the error of "
     "the autoencoder and of one random code, so samples may exceed it.",
     "*_nearest": "The same measure of the most similar other real image in place of a sample.",

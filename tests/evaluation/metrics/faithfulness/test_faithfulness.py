@@ -142,6 +142,7 @@ def test_baselines_agree_but_do_not_vary(images):
     found = faithfulness(Exact(), FirstPixel(), Pixels(), images, n_samples=2, baseline=Conditional())
     assert (found["class_agreement_mlp"], found["diversity_mlp"], found["agreement_times_diversity_mlp"]) == (1, 0, 0)
     assert found["cosine_mlp"] == pytest.approx(1, abs=1e-6)
+    assert found["residual_variance_mlp"] == pytest.approx(found["residual_variance"], rel=0.3)
     assert found["class_agreement_mean"] == pytest.approx(0.5, abs=0.03)  # always the same class
     assert found["diversity_mean"] == 0
     assert found["cosine_mean"] < 0.9
