@@ -1,15 +1,14 @@
 """`edexplore`: browse a data set in the browser."""
 
 import argparse
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import invariances.demo
 from invariances.cli.command_line import Parser, split_overrides
+from invariances.cli.serving import port, serve
 from invariances.config.building import class_and_arguments, locate_dataset
 from invariances.config.classes import locate
 from invariances.config.reading import parse, read
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         splits = read_splits(options, overrides(words))
         for split, spec in splits.items():
             check(split, spec)
-        serve(splits, options.port)
+        serve(PAGE, [json.dumps(splits)], options.port)
     except UserError as error:
         print(f"edexplore: error: {error}", file=sys.stderr)
         return 2
@@ -58,18 +57,6 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("-b", "--base", nargs="+", metavar="FILE", help="configs that name data sets")
     built.add_argument("--port", type=port, help="of the page (default: the first free one from 8501)")
     return built
-
-
-def port(text: str) -> int:
-    """Parse the number of a port.
-
-    Raises:
-        ArgumentTypeError: it is outside 1 … 65535.
-    """
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"got port {text}; expected 1 to 65535")
-    return number
 
 
 def overrides(words: list[str]) -> dict[str, str]:
@@ -132,22 +119,6 @@ def check(split: str, spec: dict[str, Any]) -> None:
     found = list(mistakes(locate_dataset(path, split), arguments, f"datasets/{split}"))
     if found:
         raise UserError("; ".join(found))
-
-
-def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
-    """Replace this process by the server of the page.
-
-    Raises:
-        UserError: Streamlit is missing.
-    """
-    if importlib.util.find_spec("streamlit") is None:
-        raise UserError("the page needs the package streamlit, which is missing: pip install streamlit")
-    command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
-    settings = ["--server.address=localhost", "--browser.gatherUsageStats=false"]
-    settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # the watcher fails on torch
-    settings += [f"--server.port={port}"] if port else []
-    sys.stdout.flush()
-    os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits)])
 
 
 if __name__ == "__main__":

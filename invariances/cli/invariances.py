@@ -1,14 +1,14 @@
-"""List the layers of a network, and report on evaluated runs."""
+"""Show what networks represent in the browser, list their layers, and report on evaluated runs."""
 
 import argparse
 import sys
 
-from invariances.cli import layers, report
+from invariances.cli import demo, layers, report
 from invariances.cli.command_line import Parser
 from invariances.errors import UserError
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"layers": layers, "report": report}
+COMMANDS = {"demo": demo, "layers": layers, "report": report}
 
 
 def main(arguments: list[str] | None = None) -> int:

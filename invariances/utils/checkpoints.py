@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from invariances.errors import UserError
+from invariances.utils import exported
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch
@@ -85,12 +86,14 @@ def require(path: Path) -> None:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU: tensors and plain containers; no code from the file is executed.
+    """Read a checkpoint or safetensors file onto the CPU: tensors and plain containers; executes no code from it.
 
     Raises:
         UserError: missing, a folder, incomplete, not a checkpoint, or with objects of other classes inside.
     """
     path = Path(path)
+    if path.suffix == exported.ENDING:
+        return exported.load(path)
     require(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
