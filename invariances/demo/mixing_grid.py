@@ -34,7 +34,7 @@ def main() -> None:
 
 def choose_images(model: Loaded) -> Tensor:
     """Let the visitor choose some examples, and add pictures; (n, C, H, W) in [-1, 1]."""
-    columns = st.columns(3)
+    columns = st.columns(3, vertical_alignment="bottom")
     n = columns[0].slider("Examples", 2, 8, 5, key="examples", bind=URL)
     last = model.n_examples - 1
     first = columns[1].number_input(f"From (0 to {last})", 0, last, 0, key="first", bind=URL)

@@ -59,11 +59,9 @@ def show_layer(model: Loaded, image: Tensor, n_samples: int, seed: int) -> None:
     """Show the samples of a layer, and their agreement with the input."""
     found = draw(model, image, n_samples, seed)
     st.subheader(f"Layer {model.task.facts()['layer']}")
-    inputs, moments = ("input", "reconstruction"), ("mean", "spread")
-    show({label: found.views[label] for label in inputs}, "input")
     show(found.drawn, "samples")
-    show({label: found.views[label] for label in moments}, "mean_and_spread")
-    st.caption("`spread` is bright where the samples differ: twice their standard deviation, −1 is black.")
+    show({label: view for label, view in found.views.items() if label not in found.drawn}, "input_mean_spread")
+    st.caption("Mean and spread are of the samples. The spread, their standard deviation, is black where they agree.")
     with running(model):
         verdict = told(model, image)
     st.markdown(in_words(found.agreement, len(found.drawn), verdict))

@@ -39,7 +39,7 @@ def main() -> None:
 
 def choose_clip(model: Loaded) -> Tensor:
     """Let the visitor upload a clip, or take that of an example in turning colours; (T, C, H, W) in [-1, 1]."""
-    columns = st.columns(2)
+    columns = st.columns(2, vertical_alignment="bottom")
     last = model.n_examples - 1
     label = f"Built-in clip of example (0 to {last})"
     index = columns[0].number_input(label, 0, last, min(4, last), key="clip", bind=URL)
