@@ -44,8 +44,10 @@ def show_version(model: Loaded, name: str, image: Tensor, n_samples: int, seed: 
     with running(model):
         views = dict(model.task.views(image, n_samples, torch.Generator().manual_seed(seed)))
         verdict, again = told(model, image), told(model, views["reconstruction"])
-    st.subheader(f"{name.capitalize()}: {verdict}", divider="gray")
-    st.caption(f"Its reconstruction by the autoencoder is taken for {again}.")
+    heading = f"{name.capitalize()}: taken for {verdict}" if verdict else name.capitalize()
+    st.subheader(heading, divider="gray")
+    if again:
+        st.caption(f"Its reconstruction by the autoencoder is taken for {again}.")
     show({label: view for label, view in views.items() if label not in ("mean", "spread")}, name.replace(" ", "_"))
 
 

@@ -29,7 +29,7 @@ def main() -> None:
         result = converted(model, still, frames)
         with st.container(horizontal=True):
             for label, clip in {"still": still, "clip": frames, "still's z, clip's v": result}.items():
-                st.image(write_clip(clip, "gif"), caption=label, width=200)
+                st.image(write_clip(clip, "gif"), caption=label, width=160)
         for ending, kind in FORMATS.items():
             st.download_button(
                 ending.upper(), write_clip(result, ending), f"video.{ending}", kind, key=f"save_{ending}",

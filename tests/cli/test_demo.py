@@ -27,7 +27,8 @@ def test_the_page_opens_on_runs_and_a_port(monkeypatch, tmp_path):
     (tmp_path / "run" / "configs" / "2026-01-01T00-00-00-train.yaml").touch()
     command = started(monkeypatch, str(tmp_path / "run"), "--port", "9000")
     assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
-    assert Path(command[4]).name == "demo_visualization.py" and "--server.port=9000" in command and command[-2:] == ["--", str(tmp_path / "run")]
+    assert Path(command[4]).name == "demo_visualization.py"
+    assert "--server.port=9000" in command and command[-2:] == ["--", str(tmp_path / "run")]
     assert started(monkeypatch)[-1] == "--"
 
 
