@@ -16,6 +16,7 @@ FLOORS = [
     {"iterators", "evaluation"},
     {"analysis"},
     {"config"},
+    {"zoo"},
     {"training"},
     {"demo"},
     {"cli"},

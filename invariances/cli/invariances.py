@@ -1,14 +1,14 @@
-"""Show what networks represent in the browser, list their layers, and report on evaluated runs."""
+"""Show invariances in the browser, list layers, report on evaluated runs, fetch released models, export one's own."""
 
 import argparse
 import sys
 
-from invariances.cli import demo, layers, report
+from invariances.cli import demo, export, layers, report, zoo
 from invariances.cli.command_line import Parser
 from invariances.errors import UserError
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"demo": demo, "layers": layers, "report": report}
+COMMANDS = {"demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
 
 
 def main(arguments: list[str] | None = None) -> int:

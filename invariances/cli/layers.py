@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="torchvision:NAME, timm:NAME, a class such as package.Class, a checkpoint of a run, or latest:EXPERIMENT",
+        help="torchvision:NAME, timm:NAME, a class such as package.Class, a checkpoint of a run, latest:EXPERIMENT, "
+        "zoo:NAME, or hub:USER/NAME",
     )
     parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: the model's)")
     parser.add_argument("--channels", type=int, metavar="N", help="channels of the images (default: the model's)")
@@ -53,8 +54,9 @@ def _model(text: str) -> Any:
     """The argument `model` of `Greybox`: a name, or the network of a checkpoint."""
     from invariances.config.parts import load_network
     from invariances.training.run import LATEST, resolve_checkpoint
+    from invariances.zoo import PREFIXES
 
-    is_checkpoint = text.startswith(LATEST) or Path(text).suffix == ".ckpt" or Path(text).is_file()
+    is_checkpoint = text.startswith((LATEST, *PREFIXES)) or Path(text).suffix == ".ckpt" or Path(text).exists()
     return load_network(resolve_checkpoint(text)) if is_checkpoint else text
 
 

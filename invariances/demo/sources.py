@@ -18,15 +18,18 @@ from torch import Tensor
 from invariances.config.building import build_dataset, build_iterator
 from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import load_network
+from invariances.config.reading import read_file
 from invariances.errors import InvalidInput, UserError
 from invariances.training.identity import require_same_networks
 from invariances.training.run import ROOT, Run
-from invariances.utils import checkpoints, exported
+from invariances.utils import checkpoints, model_folder
 
 Kind = Literal["cinn", "factors"]
 
 EMBEDDED = Path(__file__).parent / "embedded"
+TASK = "task.yaml"  # in the folder of an embedded model: what of a run's config builds its task
 KINDS: dict[str, Kind] = {"CINNIterator": "cinn", "DIINIterator": "factors"}
+NETWORK = "coloured digits (built in)"
 MOST_LOADED = 12  # models in memory; the one that was not used for longest goes first
 CONFIG_LIFETIME = 30  # seconds until new runs are looked for
 
@@ -36,7 +39,7 @@ class Source:
     """A trained model that can be shown.
 
     Attributes:
-        path: its run folder, or its safetensors file.
+        path: its run folder; for a model that ships with the package, the model's folder.
         kind: what can be done with it.
         network: name of what is studied, shared by the models of its layers.
         layer: of the network; of a disentangling INN, the name of its experiment.
@@ -125,22 +128,22 @@ def find_sources(runs: tuple[str, ...] = (), root: str = str(ROOT)) -> list[Sour
 
 
 def _embedded() -> Iterable[Source]:
-    for path in sorted(EMBEDDED.glob(f"*{exported.ENDING}")):
-        config = exported.load_config(path)
-        if kind := _kind(config):
-            yield Source(path, kind, "coloured digits (built in)", _layer(config), f"built-in {_layer(config)}")
+    for folder in sorted(EMBEDDED.glob("*/")):
+        if (folder / TASK).exists():
+            config = read_file(folder / TASK)
+            yield Source(folder, KINDS[_task(config)], NETWORK, _layer(config), f"built-in {_layer(config)}")
 
 
 def _of_runs(runs: Iterable[Run]) -> Iterable[Source]:
     for run in runs:
         with suppress(UserError):  # a config that is broken or was removed: other runs are shown
             config = run.config()
-            if (kind := _kind(config)) and run.has_checkpoints:
+            if (kind := KINDS.get(_task(config))) and run.has_checkpoints:
                 yield Source(run.path, kind, _network(config), _layer(config), run.path.name)
 
 
-def _kind(config: Mapping[str, Any]) -> Kind | None:
-    return KINDS.get(str(config.get("iterator")).rpartition(".")[2])
+def _task(config: Mapping[str, Any]) -> str:
+    return str(config.get("iterator")).rpartition(".")[2]
 
 
 def _layer(config: Mapping[str, Any]) -> str:
@@ -162,9 +165,9 @@ def load(source: Source) -> Loaded:
     Raises:
         UserError: a file is missing or does not fit, or a network was exchanged after the training.
     """
-    if source.path.suffix == exported.ENDING:
+    if model_folder.is_one(source.path):
         checkpoint = source.path
-        config = _in_folder(exported.load_config(checkpoint), checkpoint.parent)
+        config = _in_folder(read_file(checkpoint / TASK), checkpoint.parent)
     else:
         run = Run.open(source.path)
         checkpoint, config = run.last_checkpoint(), run.config()

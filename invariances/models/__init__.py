@@ -1,7 +1,7 @@
 """Autoencoders, classifiers, and networks under study, split at a layer."""
 
 from invariances.models.autoencoder import Autoencoder
-from invariances.models.classifier import Classifier, DigitClassifier
+from invariances.models.classifier import Classifier, DigitClassifier, ResNetClassifier
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
@@ -19,4 +19,5 @@ __all__ = [
     "Greybox",
     "Layer",
     "Preprocess",
+    "ResNetClassifier",
 ]

@@ -1,15 +1,18 @@
-"""Classifiers: that of the published experiments, and a small one for digits."""
+"""Classifiers: those of the published experiments, and a small one for digits."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from invariances.flows.layers.actnorm import register_actnorms
 from invariances.flows.released import load_released
 from invariances.models.autoencoder import Encoder
 from invariances.models.blocks import Norm, initialize
 from invariances.models.checks import check_images
+from invariances.models.pretrained import Preprocess
 from invariances.models.released_names import released_names
 from invariances.utils.arguments import require_at_least
 
@@ -113,6 +116,35 @@ class DigitClassifier(nn.Module):
         """Compute the logits of images in [-1, 1]."""
         check_images(x, self.in_channels, self.in_size)
         return self.logits(self.penultimate(self.conv3(self.conv2(self.conv1(x)))))
+
+
+class ResNetClassifier(ResNet):
+    """A ResNet for images in [-1, 1], which it resizes to 224 pixels and normalises itself (ECCV 2020).
+
+    Its layers and weights have the names of torchvision's; `input` is the normalised image, (B, 3, 224, 224).
+
+    Args:
+        n_classes: number of logits.
+        type: which of the ResNets.
+
+    Source: Rombach, Esser and Ommer 2020, Making sense of CNNs (released code), on He et al. 2016.
+
+    Example:
+        >>> import torch
+        >>> ResNetClassifier(n_classes=10, type="resnet50").eval()(torch.zeros(1, 3, 128, 128)).shape
+        torch.Size([1, 10])
+    """
+
+    in_size, in_channels = 224, 3
+
+    def __init__(self, n_classes: int = 1000, type: Literal["resnet50", "resnet101"] = "resnet101") -> None:
+        require_at_least(n_classes=(n_classes, 1))
+        super().__init__(Bottleneck, [3, 4, {"resnet50": 6, "resnet101": 23}[type], 3], num_classes=n_classes)
+        self.input = Preprocess(self.in_size)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Compute the logits of images in [-1, 1], of any size."""
+        return super().forward(self.input(x))
 
 
 def _half(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -25,6 +25,7 @@ from invariances.config.reading import dump, read_file
 from invariances.errors import UserError
 from invariances.utils import checkpoints
 from invariances.utils.names import nearest
+from invariances.zoo import zoo
 
 log = logging.getLogger(__name__)
 
@@ -211,13 +212,16 @@ class Run:
 def resolve_checkpoint(text: str, root: str | Path = ROOT, debug: bool = False) -> Path:
     """The checkpoint at a path; for `latest:EXPERIMENT`, the last one of the newest run of the experiment.
 
+    A name of the zoo, or `hub:user/name`, is downloaded; see `invariances.zoo`.
+
     Raises:
         UserError: there is none, or it is damaged.
     """
     if text.startswith(LATEST):
         return Run.find(text, root, debug).last_checkpoint()
-    checkpoints.require(Path(text))
-    return Path(text)
+    path = zoo.find(text)
+    checkpoints.require(path)
+    return path
 
 
 def launch_command(path: Path) -> str:

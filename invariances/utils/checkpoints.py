@@ -1,7 +1,8 @@
 """Checkpoint files: written atomically, read without executing code from the file, loaded strictly.
 
 A checkpoint is a Lightning checkpoint, `state_dict` with the trained model under `model.`, that also holds
-the resolved config of its run under `config`. It consists of tensors, numbers, text, lists and dicts.
+the resolved config of its run under `config`. It consists of tensors, numbers, text, lists and dicts. The folder of a
+model, see `model_folder`, and files of safetensors can stand in its place, for weights alone.
 """
 
 import os
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from invariances.errors import UserError
-from invariances.utils import exported
+from invariances.utils import model_folder
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import nearest
 from invariances.utils.weights import first, mismatch
@@ -49,6 +50,8 @@ def damage(path: Path) -> str | None:
     if not path.exists():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.ckpt")])
         return "no such file" + (f"; did you mean {path.with_name(near)}?" if near else "")
+    if path.suffix == model_folder.SUFFIX or model_folder.is_one(path):
+        return None  # told when they are read
     if path.is_dir():
         files = numbered(path)
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
@@ -86,15 +89,17 @@ def require(path: Path) -> None:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint or safetensors file onto the CPU: tensors and plain containers; executes no code from it.
+    """Read a checkpoint onto the CPU: tensors and plain containers; no code from the file is executed.
 
     Raises:
         UserError: missing, a folder, incomplete, not a checkpoint, or with objects of other classes inside.
     """
     path = Path(path)
-    if path.suffix == exported.ENDING:
-        return exported.load(path)
     require(path)
+    if model_folder.is_one(path):
+        return _load_model_folder(path)
+    if path.suffix == model_folder.SUFFIX:
+        return {"state_dict": model_folder.read_weights(path)}
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -104,6 +109,11 @@ def load(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
     return state
+
+
+def _load_model_folder(folder: Path) -> dict[str, Any]:
+    facts = model_folder.read_facts(folder)
+    return {**load(folder / facts.weights), "config": facts.config, "networks": facts.networks}
 
 
 def _unreadable(error: Exception) -> str:
@@ -211,16 +221,22 @@ def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, 
     state = load(path)
     if resume:
         step_of(state, path)
-    load_weights(iterator, state, path)
+    load_weights(_part(iterator, state), state, path)
     return state
+
+
+def _part(iterator: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+    """What the weights are of: the task, which counts its steps; or its model, in released files and exports."""
+    model = getattr(iterator, "model", None)
+    return model if isinstance(model, nn.Module) and "step" not in weights_of(state) else iterator
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) -> None:
     """Load a checkpoint's weights into a module, strictly.
 
     A prefix that wrappers put before every name (`module.`, `model.`) is removed. Weights without the prefix,
-    as of other networks next to `model.`, are ignored. If no name is known and the module has a method
-    `load_released`, that one loads the weights.
+    as of other networks next to `model.`, are ignored. If few of the names are there (released flows share some) and
+    the module has a method `load_released`, that one loads the weights.
 
     Args:
         module: receives the weights; all its weights must be in the checkpoint.
@@ -234,7 +250,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
     found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     load_released = getattr(module, "load_released", None)
-    if callable(load_released) and found and found.keys().isdisjoint(expected):
+    if callable(load_released) and found and 2 * len(found.keys() & expected.keys()) < len(expected):
         try:
             load_released(found)
         except ValueError as error:

@@ -1,74 +1,26 @@
 import hashlib
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 
 import pytest
 
-from invariances.utils.download import DownloadError, download
+from invariances.utils import download as downloads
+from invariances.utils.download import DownloadError, download, pinned
+from tests.file_server import PAGE, serving
 
 GOOD = bytes(range(256)) * 400
 MD5 = "md5:" + hashlib.md5(GOOD).hexdigest()
 SHA256 = "sha256:" + hashlib.sha256(GOOD).hexdigest()
-PAGE = b"<html>quota exceeded</html>"
 
 
-class Handler(BaseHTTPRequestHandler):
-    """What the server gives is named by the path."""
-
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        getattr(self, self.path.split("/")[1])()
-
-    def answer(self, body, status=200, length=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(length or len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def good(self):
-        self.answer(GOOD)
-
-    def slow(self):
-        time.sleep(0.5)
-        self.answer(GOOD)
-
-    def changed(self):
-        self.answer(GOOD[:-1] + b"x")
-
-    def page(self):
-        self.answer(PAGE)
-
-    def empty(self):
-        self.answer(b"")
-
-    def half(self):
-        self.answer(GOOD[: len(GOOD) // 2], length=len(GOOD))
-
-    def forbidden(self):
-        self.answer(PAGE, 403)
-
-    def busy(self):
-        self.answer(PAGE, 503)
-
-    def nothing(self):
-        """Close the connection without a word."""
-
-    def log_message(self, *args):
-        pass
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(downloads, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests = []
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(GOOD) as server:
+        yield server
 
 
 FAULTS = ["changed", "page", "empty", "half", "forbidden", "busy", "nothing"]
@@ -154,3 +106,57 @@ def test_a_mirror_may_be_a_folder(tmp_path):
     (tmp_path / "a mirror").write_bytes(GOOD)
     urls = [(tmp_path / name).as_uri() for name in ("nowhere", "a mirror")]
     assert download(tmp_path / "file", urls, MD5).read_bytes() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("fault", "n_attempts"), [("half", 3), ("busy", 3), ("nothing", 3), ("forbidden", 1), ("page", 1)]
+)
+def test_what_may_pass_is_tried_again_and_nothing_else(server, tmp_path, fault, n_attempts):
+    with pytest.raises(DownloadError):
+        download(tmp_path / "file", [f"{server.url}/{fault}"], MD5)
+    assert server.requests == [f"/{fault}"] * n_attempts
+
+
+def test_a_download_that_broke_off_starts_anew(server, tmp_path):
+    assert download(tmp_path / "file", [f"{server.url}/hasty"], MD5).read_bytes() == GOOD
+    assert server.requests == ["/hasty", "/hasty"]
+
+
+def test_a_server_that_is_away_costs_no_pause(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "PAUSES", (1000.0,))
+    with pytest.raises(DownloadError, match=r"fetch http://127\.0\.0\.1:9/file and save it as .*/file$"):
+        download(tmp_path / "file", ["http://127.0.0.1:9/file"], MD5)
+
+
+def test_a_web_page_is_called_one(server, tmp_path):
+    for checksum in (MD5, None):
+        with pytest.raises(DownloadError, match="a web page"):
+            download(tmp_path / "file", [f"{server.url}/page"], checksum)
+    assert [p.name for p in tmp_path.iterdir()] in ([], [".file.lock"])
+
+
+class TestWithoutAKnownChecksum:
+    def test_the_first_file_is_kept_and_any_other_one_is_refused(self, server, tmp_path, caplog):
+        path = tmp_path / "file"
+        download(path, [f"{server.url}/good"], None)
+        assert pinned(path) == SHA256 and SHA256[7:] in caplog.text
+        path.write_bytes(b"changed")
+        with pytest.raises(DownloadError, match=f"in place of SHA-256 {SHA256[7:]}"):
+            download(path, [f"{server.url}/changed"], None)
+        assert download(path, [f"{server.url}/good"], None).read_bytes() == GOOD
+        assert server.requests == ["/good", "/changed", "/good"]
+
+    def test_a_file_put_there_by_hand_counts_as_the_first(self, server, tmp_path):
+        (tmp_path / "file").write_bytes(GOOD)
+        download(tmp_path / "file", [f"{server.url}/busy"], None)
+        assert server.requests == [] and pinned(tmp_path / "file") == SHA256
+
+    @pytest.mark.parametrize("fault", ["half", "empty", "page", "forbidden"])
+    def test_a_fault_pins_nothing(self, server, tmp_path, fault):
+        with pytest.raises(DownloadError):
+            download(tmp_path / "file", [f"{server.url}/{fault}"], None)
+        assert pinned(tmp_path / "file") is None and not (tmp_path / "file").exists()
+
+    def test_a_web_page_saved_by_hand_is_replaced(self, server, tmp_path):
+        (tmp_path / "file").write_bytes(PAGE)
+        assert download(tmp_path / "file", [f"{server.url}/good"], None).read_bytes() == GOOD
