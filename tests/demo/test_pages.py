@@ -1,5 +1,6 @@
 """The pages without a browser, on the models that ship with the package."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 import invariances
 from invariances.analysis import fgsm, mix, random_signs
+from invariances.demo.adversarial_attack import attacked
 from invariances.demo.mixing_grid import share_kept
+from invariances.demo.representations import draw
 from invariances.demo.sources import find_sources, load
 from invariances.demo.video import turning_colors
 from invariances.evaluation.metrics.predicted_class import predicted_class
@@ -67,18 +70,6 @@ def test_a_seed_repeats_the_samples(monkeypatch):
     assert told(app) == first
 
 
-def test_the_address_holds_the_state():
-    app = opened("representations")
-    app.selectbox(key="layer").set_value("logits").run()
-    app.slider(key="samples").set_value(5).run()
-    app.number_input(key="example").set_value(7).run()
-    assert {"layer": ["logits"], "samples": ["5"], "example": ["7"]}.items() <= dict(app.query_params).items()
-    again = AppTest.from_file(str(PAGES / "representations.py"), default_timeout=60)
-    for name, value in app.query_params.items():
-        again.query_params[name] = value
-    assert told(again.run()) == told(app) and again.selectbox(key="layer").value == "logits"
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"no picture", "cannot be read as a picture"), (b"", "cannot be read as a picture: it is empty")],
@@ -109,11 +100,11 @@ def test_an_attack_shows_another_class_and_noise_does_not():
     conv3 = model("conv3")
     network, cinn, autoencoder = conv3.task.greybox.network, conv3.task.model, conv3.task.autoencoder.network
     images = torch.cat([conv3.example(index) for index in range(40)])
-    attacked, noisy = fgsm(network, images, 0.15), random_signs(images, 0.15, torch.Generator().manual_seed(0))
+    changed_images, noisy = fgsm(network, images, 0.15), random_signs(images, 0.15, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        before, after = predicted_class(network(images)), predicted_class(network(attacked))
+        before, after = predicted_class(network(images)), predicted_class(network(changed_images))
         seen = {}
-        for name, each in {"attacked": attacked, "noisy": noisy}.items():
+        for name, each in {"attacked": changed_images, "noisy": noisy}.items():
             codes = cinn.sample(network.encode(each), 4, torch.Generator().manual_seed(0)).flatten(0, 1)
             seen[name] = predicted_class(network(autoencoder.decode(codes))).view(40, 4)
     changed = before != after
@@ -129,6 +120,20 @@ def test_mixing_keeps_the_class_of_z(layer):
     with torch.no_grad():
         mixed = mix(loaded.task.model, loaded.classifier, loaded.task.autoencoder.network, images, images)
         assert share_kept(loaded, images, mixed) >= 0.9
+
+
+def test_visitors_at_once_get_what_one_gets_alone():
+    loaded = model("logits")
+
+    def visit(seed):
+        found = draw(loaded, loaded.example(seed), 4, seed)
+        attacked(loaded, loaded.example(seed), False, 0.1, seed)
+        return torch.cat(list(found.views.values()))
+
+    alone = [visit(seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(visit, range(8)))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(alone, together, strict=True))
 
 
 def test_colors_turn_and_greys_slide():
