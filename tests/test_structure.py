@@ -14,6 +14,7 @@ FLOORS = [
     {"models"},
     {"losses"},
     {"iterators", "evaluation"},
+    {"analysis"},
     {"config"},
     {"zoo"},
     {"training"},

@@ -1,15 +1,14 @@
 """`edexplore`: browse a data set in the browser."""
 
 import argparse
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import invariances.demo
 from invariances.cli.command_line import Parser, split_overrides
+from invariances.cli.serving import port, serve
 from invariances.config.allowing import (
     allowed_names,
     folders_typed,
@@ -20,7 +19,7 @@ from invariances.config.allowing import (
 )
 from invariances.config.building import class_and_arguments, foreign_root, locate_dataset
 from invariances.config.classes import locate
-from invariances.config.reading import parse, read
+from invariances.config.reading import merged, parse, read
 from invariances.config.signatures import mistakes, parameters
 from invariances.config.translating import translate
 from invariances.errors import UserError
@@ -48,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             splits = read_splits(options, changes)
             for split, spec in splits.items():
                 check(split, spec)
-        serve(splits, options.port)
+        serve(PAGE, [json.dumps(splits), *allowed_names()], options.port)
     except UserError as error:
         print(f"edexplore: error: {error}", file=sys.stderr)
         return 2
@@ -75,22 +74,10 @@ def parser() -> argparse.ArgumentParser:
     return built
 
 
-def port(text: str) -> int:
-    """Parse the number of a port.
-
-    Raises:
-        ArgumentTypeError: it is outside 1 … 65535.
-    """
-    number = int(text)
-    if not 0 < number < 65536:
-        raise argparse.ArgumentTypeError(f"got port {text}; expected 1 to 65535")
-    return number
-
-
 def allow_own(options: argparse.Namespace, changes: dict[str, str]) -> None:
     """Allow what the command line names, and what its configs name in the working folder."""
-    typed = {"class": options.dataset} if options.dataset else read([], changes)
-    here = modules_here(read(options.base or []))
+    typed = {"class": options.dataset} if options.dataset else merged([], changes)
+    here = modules_here(merged(options.base or []))
     remember({*options.allow, *modules_typed(typed), *here}, folders_typed(changes))
 
 
@@ -156,22 +143,6 @@ def check(split: str, spec: dict[str, Any]) -> None:
     found += foreign_root(spec, split)
     if found:
         raise UserError("; ".join(found))
-
-
-def serve(splits: dict[str, dict[str, Any]], port: int | None) -> None:
-    """Replace this process by the server of the page.
-
-    Raises:
-        UserError: Streamlit is missing.
-    """
-    if importlib.util.find_spec("streamlit") is None:
-        raise UserError("the page needs the package streamlit, which is missing: pip install streamlit")
-    command = [sys.executable, "-m", "streamlit", "run", str(PAGE)]
-    settings = ["--server.address=localhost", "--browser.gatherUsageStats=false"]
-    settings += ["--client.toolbarMode=minimal", "--server.fileWatcherType=none"]  # the watcher fails on torch
-    settings += [f"--server.port={port}"] if port else []
-    sys.stdout.flush()
-    os.execv(sys.executable, [*command, *settings, "--", json.dumps(splits), *allowed_names()])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""List the layers of a network, report on evaluated runs, fetch released models, and export one's own."""
+"""Show invariances in the browser, list layers, report on evaluated runs, fetch released models, export one's own."""
 
 import argparse
 import sys
 
-from invariances.cli import export, layers, report, zoo
+from invariances.cli import demo, export, layers, report, zoo
 from invariances.cli.command_line import Parser, raise_on_signals
 from invariances.errors import Stopped, UserError
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"layers": layers, "report": report, "zoo": zoo, "export": export}
+COMMANDS = {"demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
 
 
 def main(arguments: list[str] | None = None) -> int:

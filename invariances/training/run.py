@@ -16,7 +16,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
@@ -105,12 +104,17 @@ class Run:
         if not text.startswith(LATEST):
             return cls.open(text)
         name = text.removeprefix(LATEST)
-        runs = [cls(folder) for folder in reversed(_folders(Path(root)))]
+        runs = cls.all(root)
         for experiment in (name, f"{name}_debug")[: 1 + debug]:
             for run in runs:
                 if run.has_checkpoints and run.experiment == experiment:
                     return run
         raise UserError(f"{text}: no such run with a checkpoint in {root}; {_how_to_make(name, runs)}")
+
+    @classmethod
+    def all(cls, root: str | Path = ROOT) -> "list[Run]":
+        """The runs in a folder, newest first; none if there is no such folder."""
+        return [cls(folder) for folder in reversed(_folders(Path(root)))]
 
     @property
     def experiment(self) -> str | None:

@@ -1,11 +1,6 @@
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -16,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from invariances.cli import edexplore
 from invariances.config.allowing import allow
 from invariances.demo import data_browser as page
+from tests.cli.waiting import wait
 from tests.data.stand_ins import write_mnist, write_picture
 
 MODULE = '''
@@ -390,70 +386,12 @@ def test_bytes_from_elsewhere_keep_their_values():
     assert all(page.as_array(value).tolist() == [[2, 1.5]] for value in (flipped, swapped, tensor))
 
 
-@pytest.fixture
-def browser(tmp_path):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs the browser Chromium and chromedriver (Debian: chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
-        *(
-            "disable-background-networking",
-            "disable-component-update",
-            f"user-data-dir={tmp_path / 'profile'}",
-        ),
-    ):
-        options.add_argument(f"--{flag}")
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Start `edexplore` and give the page's address."""
-    servers = []
-
-    def start(*words, **environment):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "invariances.cli.edexplore", "--port", str(port), *words]
-        log = open(tmp_path / "log.txt", "w")  # noqa: SIM115 (the server writes on)
-        environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true", **environment}
-        servers.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
-        address = f"http://localhost:{port}"
-        wait(lambda: urllib.request.urlopen(f"{address}/_stcore/health").status == 200, OSError)
-        return address
-
-    yield start
-    for server in servers:
-        server.terminate()
-        server.wait()
-    assert "Traceback" not in (tmp_path / "log.txt").read_text()
-
-
-def wait(condition, passing=(), seconds=40):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except passing:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError
-
-
 def test_it_is_seen_in_a_browser(serve, browser, tmp_path):
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
 
     write_mnist(tmp_path)
-    browser.get(serve("--dataset", "invariances.data.ColorfulMNISTTrain", INVARIANCES_DATA=str(tmp_path)))
+    browser.get(serve("edexplore", "--dataset", "invariances.data.ColorfulMNISTTrain", INVARIANCES_DATA=str(tmp_path)))
 
     def text():
         return browser.find_element(By.TAG_NAME, "body").text

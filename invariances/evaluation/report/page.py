@@ -83,7 +83,7 @@ def write_report(groups: Sequence[Sequence[Path]], folder: Path) -> Path:
         ),
         key=lambda layer: layer.depth,
     )
-    with _writing(folder, runs) as part:
+    with _writing(folder, [run for group in groups for run in group]) as part:
         sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
         variables = _ladder(layers, part) if layers else {}

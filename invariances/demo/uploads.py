@@ -1,0 +1,108 @@
+"""Pictures and clips from visitors: bounded, read in memory, never executed."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from itertools import islice
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from invariances.data.pictures import Square, load_picture
+from invariances.errors import InvalidInput
+from invariances.utils.images import from_uint8, to_uint8
+
+MEGABYTES = 20  # of an upload
+MEGAPIXELS = 40  # of a picture; decoded it takes up to 4 bytes a pixel
+FRAMES = 120  # of a clip
+FRAME_MEGAPIXELS = 4  # of a clip
+PICTURES = ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff"]
+CLIPS = ["gif", "webp", "mp4", "mov", "webm", "avi", "mkv"]
+FRAMES_PER_SECOND = 10
+
+Images = Float[Tensor, "batch channels size size"]
+
+
+def read_picture(content: bytes, channels: int, size: int) -> Images:
+    """The centre square of a picture, (1, C, size, size) in [-1, 1], read as for training.
+
+    Args:
+        content: of the file.
+        channels: 1 (grey) or 3 (RGB).
+        size: side in pixels.
+
+    Raises:
+        InvalidInput: too large.
+        BrokenPicture: no picture, or damaged.
+    """
+    _require_bytes(content)
+    dimensions = (0, 0)
+    with suppress(Exception):  # `load_picture` explains what is no picture
+        dimensions = Image.open(BytesIO(content)).size
+    _require_pixels(*dimensions, MEGAPIXELS)
+    return _tensor(load_picture(BytesIO(content)), channels, size)
+
+
+def read_clip(content: bytes, ending: str, channels: int, size: int) -> Images:
+    """The first frames of a clip, (T ≤ 120, C, size, size) in [-1, 1].
+
+    Args:
+        content: of the file.
+        ending: of its name, without the dot.
+        channels, size: see `read_picture`.
+
+    Raises:
+        InvalidInput: too large, no clip, or damaged.
+    """
+    _require_bytes(content)
+    try:
+        frames = [_frame(pixels, channels, size) for pixels in islice(_frames(content, ending), FRAMES)]
+    except InvalidInput:
+        raise
+    except Exception as error:  # the decoders raise whatever they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInput(f"the clip cannot be read: {reason}; try an animated GIF or an MP4") from error
+    if not frames:
+        raise InvalidInput("the clip has no frames; try an animated GIF or an MP4")
+    return torch.cat(frames)
+
+
+def write_clip(frames: Images, ending: str) -> bytes:
+    """A clip as the bytes of a `gif` or `mp4`, frames enlarged so that they can be seen."""
+    factor = max(1, 256 // frames.shape[-1])
+    pixels = to_uint8(frames.expand(-1, 3, -1, -1)).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    array = np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+    if ending == "gif":
+        return iio.imwrite("<bytes>", array, extension=".gif", duration=1000 / FRAMES_PER_SECOND, loop=0)
+    # macro_block_size: the codec wants even sides, and no more than that
+    return iio.imwrite("<bytes>", array, extension=".mp4", plugin="FFMPEG", fps=FRAMES_PER_SECOND, macro_block_size=2)
+
+
+def _frames(content: bytes, ending: str) -> Iterator[np.ndarray]:
+    if ending.lower() in ("gif", "webp"):
+        return iio.imiter(content, extension=f".{ending}", plugin="pillow", mode="RGB")
+    return iio.imiter(content, extension=f".{ending}", plugin="FFMPEG")
+
+
+def _frame(pixels: np.ndarray, channels: int, size: int) -> Tensor:
+    _require_pixels(pixels.shape[1], pixels.shape[0], FRAME_MEGAPIXELS)
+    return _tensor(Image.fromarray(pixels), channels, size)
+
+
+def _tensor(picture: Image.Image, channels: int, size: int) -> Tensor:
+    image = from_uint8(torch.from_numpy(Square(size)(picture))[None])
+    return image if channels == 3 else image.mean(dim=1, keepdim=True)
+
+
+def _require_bytes(content: bytes) -> None:
+    if len(content) > MEGABYTES * 2**20:
+        raise InvalidInput(f"the file has {len(content) / 2**20:.0f} MB; expected at most {MEGABYTES} MB")
+
+
+def _require_pixels(width: int, height: int, megapixels: int) -> None:
+    if width * height > megapixels * 1e6:
+        raise InvalidInput(f"the picture has {width} × {height} pixels; expected at most {megapixels} million")

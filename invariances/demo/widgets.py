@@ -1,0 +1,160 @@
+"""What the pages of the demo have in common: choice of model and images, pictures with a download, errors in a line.
+
+The value of each widget stands in the URL, so that a page can be sent to others; uploads do not.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from io import BytesIO
+from typing import Any
+
+import streamlit as st
+import torch
+from PIL import Image
+from torch import Tensor
+
+from invariances.data.pictures import BrokenPicture
+from invariances.demo.data_browser import enlarged, reason
+from invariances.demo.sources import Kind, Loaded, Source, find_sources
+from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
+from invariances.errors import InvalidInput, UserError
+from invariances.utils.images import grid, to_uint8
+
+WIDTH = 104  # of a picture on the screen: three side by side on a phone
+ENLARGED = 256  # pixels that small pictures are enlarged to
+URL = "query-params"
+
+
+@contextmanager
+def page(title: str, text: str) -> Iterator[None]:
+    """A page with its head; an error inside is shown in one sentence, and the page can be used on."""
+    st.title(title)
+    st.markdown(text)
+    try:
+        yield
+    except (UserError, InvalidInput, BrokenPicture) as error:
+        st.error(reason(UserError(str(error))))
+    except torch.OutOfMemoryError:
+        st.error("This does not fit into the memory: choose fewer samples or a smaller model.")
+
+
+def runs_given() -> tuple[str, ...]:
+    """The runs that the command line names."""
+    return tuple(sys.argv[1:])
+
+
+def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
+    """Let the visitor choose a network and one of its layers.
+
+    Args:
+        kind: of models to choose from.
+        key: distinguishes several choices on a page.
+        default: index of the layer that is shown first.
+
+    Raises:
+        UserError: there is none.
+    """
+    sources = [source for source in find_sources(runs_given()) if source.kind == kind]
+    if not sources:
+        what = "conditional INN" if kind == "cinn" else "disentangling INN"
+        raise UserError(f"there is no run of a {what} to show; train one, see README.md, or leave out the runs")
+    networks = list(dict.fromkeys(source.network for source in sources))
+    columns = st.columns(2)
+    network = columns[0].selectbox("Network", networks, key=f"network{key}", bind=URL)
+    layers = labelled([source for source in sources if source.network == network])
+    label = columns[1].selectbox(
+        "Layer" if kind == "cinn" else "Model", list(layers), min(default, len(layers) - 1), key=f"layer{key}", bind=URL
+    )
+    return layers[label]
+
+
+def labelled(sources: list[Source]) -> dict[str, Source]:
+    """Sources of one network by their layers; of those of one layer, all but the first also by their names."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        found[source.layer if source.layer not in found else f"{source.layer} ({source.name})"] = source
+    return found
+
+
+def choose_image(model: Loaded, label: str = "Example", key: str = "example", default: int = 0) -> Tensor:
+    """Let the visitor choose an example or upload a picture, (1, C, H, W) in [-1, 1].
+
+    Raises:
+        InvalidInput, BrokenPicture: the picture cannot be used.
+    """
+    channels, size = model.shape
+    columns, last = st.columns(2, vertical_alignment="bottom"), model.n_examples - 1
+    index = columns[0].number_input(f"{label} (0 to {last})", 0, last, min(default, last), key=key, bind=URL)
+    with columns[1].popover("Upload in its place", width="stretch"):
+        upload = st.file_uploader(
+            f"{label}: a picture", PICTURES, key=f"{key}_upload", max_upload_size=MEGABYTES,
+            help=f"At most {MEGABYTES} MB. Its centre square is used, at {size} × {size} pixels.",
+        )  # fmt: skip
+    return model.example(index) if upload is None else read_picture(upload.getvalue(), channels, size)
+
+
+def choose_seed() -> int:
+    """Let the visitor draw new samples; the number repeats them."""
+    columns = st.columns(2, vertical_alignment="bottom")
+    columns[1].button("Draw new samples", on_click=_next_seed, width="stretch", key="resample")
+    return int(columns[0].number_input("Seed", 0, 10**6, 0, key="seed", bind=URL, help="One seed, one set of samples"))
+
+
+def _next_seed() -> None:
+    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % 10**6
+
+
+def show(pictures: Mapping[str, Tensor], name: str) -> None:
+    """Show labelled images (1, C, H, W) in a row that wraps, with a download of all of them as one picture.
+
+    Args:
+        pictures: label -> image in [-1, 1].
+        name: of the file, and of the button.
+    """
+    with st.container(horizontal=True, gap="small"):
+        for label, image in pictures.items():
+            st.image(pixels(image), caption=label, width=WIDTH)
+    download(grid(torch.cat(list(pictures.values())), n_columns=len(pictures)), name)
+
+
+def show_grid(picture: Tensor, caption: str, name: str) -> None:
+    """Show a picture of several images, (H, W, 3) in bytes, as wide as the page allows, with a download."""
+    st.image(enlarged(picture.permute(2, 0, 1), 700), caption=caption)
+    download(picture, name)
+
+
+def pixels(image: Tensor) -> Any:
+    """An image (1, C, H, W) in [-1, 1] as an array (h, w, 3) of bytes, large enough for a screen."""
+    return enlarged(to_uint8(image.expand(-1, 3, -1, -1))[0], ENLARGED)
+
+
+def download(picture: Tensor, name: str) -> None:
+    """A button that saves a picture, (H, W, 3) in bytes."""
+    file = BytesIO()
+    Image.fromarray(enlarged(picture.permute(2, 0, 1), 1024)).save(file, format="PNG")
+    st.download_button(
+        "PNG", file.getvalue(), f"{name}.png", "image/png", key=f"save_{name}", on_click="ignore",
+        icon=":material/download:", type="tertiary", help="Save these pictures as one file",
+    )  # fmt: skip
+
+
+def told(model: Loaded, image: Tensor) -> str:
+    """What the classifier says of an image (1, C, H, W): the class and its probability; "" without a classifier."""
+    if model.classifier is None:
+        return ""
+    logits = model.classifier(image)
+    if logits.ndim != 2:
+        return ""
+    probability, number = logits.softmax(dim=1).max(dim=1)
+    return f"{model.class_name(int(number))} ({probability.item():.0%})"
+
+
+@contextmanager
+def running(*models: Loaded) -> Iterator[None]:
+    """Run networks without gradients, one visitor at a time for each model."""
+    first, *others = models
+    with first.lock, torch.no_grad(), (others[0].lock if others else nullcontext()):
+        yield
+
+

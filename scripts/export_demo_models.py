@@ -1,0 +1,60 @@
+"""Write the small models that the demo ships with, from runs of the digits' recipe in logs/.
+
+    python scripts/export_demo_models.py invariances/demo/embedded
+
+The commands that made the runs are in the card, README.md in that folder. Each model is a folder as of `invariances
+export`, in half precision; `task.yaml` beside it is the part of the run's config that the demo needs.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from invariances.config.nodes import map_checkpoints
+from invariances.config.reading import dump
+from invariances.demo.sources import KINDS, TASK
+from invariances.training.exporting import export
+from invariances.training.run import Run
+from invariances.utils import model_folder
+
+EXPERIMENTS = ("digits_clf", "digits_ae", "digits_cinn_conv1", "digits_cinn_conv3", "digits_cinn_logits")
+EXPERIMENTS += ("digits_pairs_clf", "digits_pairs_ae", "digits_diin")
+KEPT = ("experiment_name", "model", "Transformer", "iterator", "GreyboxModel", "AutoencoderModel", "first_stage")
+KEPT += ("factor_names", "datasets", "evaluation", "batch_size", "learning_rate", "seed")
+EVALUATIONS = ("swaps",)  # names the classifier that judges what the factors do
+
+
+def main(folder: Path) -> None:
+    """Write one folder for each experiment."""
+    for experiment in EXPERIMENTS:
+        run = Run.find(f"latest:{experiment}")
+        made, config = export(run, folder / experiment), run.config()
+        (made / model_folder.CARD).unlink()  # one card describes all of them
+        in_half_precision(made)
+        if config["iterator"].rpartition(".")[2] in KINDS:
+            (made / TASK).write_text(dump(trimmed(config)))
+        print(made)
+
+
+def in_half_precision(made: Path) -> None:
+    """Round the weights; the networks that a model was trained with are no longer those, so they are left out."""
+    weights = model_folder.read_weights(made / model_folder.WEIGHTS)
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    model_folder.write_weights(made / model_folder.WEIGHTS, halves)
+    model_folder.write_facts(made, model_folder.Facts(model_folder.read_facts(made).config))
+
+
+def trimmed(config: dict[str, Any]) -> dict[str, Any]:
+    """What builds the task, with the names of the folders here for the runs' checkpoints."""
+    kept = {name: config[name] for name in KEPT if name in config}
+    kept["evaluation"] = {name: spec for name, spec in (kept.get("evaluation") or {}).items() if name in EVALUATIONS}
+    return {name: map_checkpoints(value, name, folder_name) for name, value in kept.items()}
+
+
+def folder_name(checkpoint: str, key: str) -> str:
+    """`logs/<time>_digits_ae/train/checkpoints/model-1500.ckpt` -> `digits_ae`."""
+    return str(Run.open(Path(checkpoint).parents[2]).experiment)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
