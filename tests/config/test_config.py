@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from invariances.config import classes
 from invariances.config.allowing import allow
 from invariances.config.building import build_dataset, build_evaluations, build_iterator, learning_rate
 from invariances.config.checking import check

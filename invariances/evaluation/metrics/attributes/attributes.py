@@ -21,7 +21,7 @@ from invariances.evaluation.metrics.attributes.table import read_table
 from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages, Networks
 from invariances.evaluation.random_indices import random_examples, random_subset
-from invariances.models.splitting import evaluating
+from invariances.models.studied.tracing import evaluating
 from invariances.utils.arguments import require_at_least
 from invariances.utils.names import hint
 
