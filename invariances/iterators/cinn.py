@@ -10,6 +10,7 @@ from torch.nn import functional
 from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
+from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 from invariances.models.mlp import MLP
 
@@ -23,7 +24,7 @@ class CINNIterator(Iterator):
     Args:
         model: `ConditionalTransformer`, (code, z) -> (v, log-determinant).
         greybox: the network under study split at a layer; frozen.
-        autoencoder: the first stage; frozen.
+        autoencoder: the first stage, with codes (B, z_dim, 1, 1), see `VectorCodes`; frozen.
         baseline_dim: width of the baseline's hidden layers; null for no baseline.
         baseline_depth: number of its hidden layers.
         **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
@@ -78,7 +79,7 @@ class CINNIterator(Iterator):
         """Negative log-likelihood of a batch, without its constant, and the baseline's mean squared error."""
         with torch.no_grad():
             z = self.greybox.network.encode(batch["image"])
-            code = self.autoencoder.network.encode(batch["image"]).sample()
+            code = gaussian(self.autoencoder.network.encode(batch["image"])).sample()
         v, logdet = self.model(code, z)
         terms = {"loss": flow_nll(v, logdet), "half_v_squared": v.square().mean() / 2, "logdet": logdet.mean()}
         if self.baseline is not None:
@@ -101,7 +102,7 @@ class CINNIterator(Iterator):
         samples = autoencoder.decode(codes.flatten(0, 1)).unflatten(0, (len(images), n_samples))
         shown = [(f"sample {i + 1}", samples[:, i]) for i in range(n_samples)]
         moments = [("mean", samples.mean(dim=1)), ("spread", 2 * samples.std(dim=1, correction=0) - 1)]
-        reconstructions = autoencoder.decode(autoencoder.encode(images).mode())
+        reconstructions = autoencoder.decode(gaussian(autoencoder.encode(images)).mode())
         return [("input", images), ("reconstruction", reconstructions), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
+from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 
 
@@ -48,13 +49,11 @@ class IINIterator(Iterator):
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
         """Codes to train on, (B, z_dim, 1, 1): a sample if the first stage returns a distribution."""
-        z = self.first_stage.network.encode(images)
-        return z if isinstance(z, Tensor) else z.sample()
+        return gaussian(self.first_stage.network.encode(images)).sample()
 
     def code(self, images: Tensor) -> Tensor:
         """The code of each image, (B, z_dim, 1, 1): the mode if the first stage returns a distribution."""
-        z = self.first_stage.network.encode(images)
-        return z if isinstance(z, Tensor) else z.mode()
+        return gaussian(self.first_stage.network.encode(images)).mode()
 
     def to_factors(self, code: Tensor) -> list[Tensor]:
         """The factors e(z̄) of codes, each (B, N_k, 1, 1)."""
