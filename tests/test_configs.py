@@ -33,7 +33,7 @@ SMALL = {  # networks that are quick to build, run and save
     "AutoencoderModel/subconfig/Model/type": "resnet18",
     "AutoencoderModel/subconfig/Model/width": 4,
 }
-NOT_THERE = {"AutoencoderModel/checkpoint": "null", "GreyboxModel/weights": "null", "batch_size": 4}  # downloaded weights
+NOT_THERE = {"AutoencoderModel/checkpoint": "null", "GreyboxModel/weights": "null", "batch_size": 4}  # downloads
 LARGE = [path for path in CONFIGS if path.parts[1] == "alexnet"]  # networks and images of full size
 
 
