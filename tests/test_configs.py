@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from invariances.cli import edflow
+from invariances.config.checking import check
 from invariances.config.reading import read, read_file
+from invariances.data.sets.imagenet import ANIMALS
 from invariances.training.run import Run
 from tests.data import stand_ins
 
@@ -28,7 +30,11 @@ SMALL = {  # networks that are quick to build, run and save
     "Transformer/mid_channels": 16,
     "Loss/disc_width": 4,
     "evaluation/grid/n_images": 2,
+    "AutoencoderModel/subconfig/Model/type": "resnet18",
+    "AutoencoderModel/subconfig/Model/width": 4,
 }
+NOT_THERE = {"AutoencoderModel/checkpoint": "null", "GreyboxModel/weights": "null", "batch_size": 4}  # downloads
+LARGE = [path for path in CONFIGS if path.parts[1] == "alexnet"]  # networks and images of full size
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -73,6 +79,8 @@ class Workplace:
         """Overrides: of the sizes that the config has, and of what would be downloaded."""
         config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
+        if "subconfig" in config.get("AutoencoderModel", {}):
+            overrides |= NOT_THERE
         if "perceptual" not in config.get("Loss", {"perceptual": None}):
             overrides["Loss/perceptual_weight"] = 0
         return [f"--{key}={value}" for key, value in (overrides | {"trainer/accelerator": "cpu"}).items()]
@@ -92,6 +100,9 @@ def data(tmp_path_factory):
         stand_ins.write_mnist(root, name, n_train=50)
     stand_ins.write_cifar(root)
     stand_ins.write_celeba(root, n=78)
+    for split in ("train", "val"):
+        for i in range(40):
+            stand_ins.write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", (6 * i, 99, 255 - 6 * i))
     return root
 
 
@@ -126,8 +137,19 @@ def test_a_config_opens_with_what_it_is_and_the_command_that_launches_it(path):
     assert commands(path)
 
 
+def slow_if_large(path: Path) -> object:
+    marks = [pytest.mark.slow] if path in LARGE else []
+    return pytest.param(path, id=path.relative_to("configs").with_suffix("").as_posix(), marks=marks)
+
+
+@pytest.mark.parametrize("path", LARGE, ids=str)
+def test_a_large_config_is_checked(path):
+    for words in commands(path):
+        assert check(read([ROOT / file for file in files(words)]), train="-t" in words)
+
+
 @pytest.mark.filterwarnings("ignore:fid_|no weights in this test|.*pixels are NaN")
-@pytest.mark.parametrize("path", CONFIGS, ids=TITLES)
+@pytest.mark.parametrize("path", map(slow_if_large, CONFIGS))
 def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, caplog):
     folder, workplace = small
     full_precision(folder, data, monkeypatch)
@@ -144,5 +166,5 @@ def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, ca
 def test_debug_runs_at_full_size_take_seconds(tmp_path, data, monkeypatch):
     full_precision(tmp_path, data, monkeypatch)
     workplace = Workplace({})
-    for path in CONFIGS:
+    for path in set(CONFIGS) - set(LARGE):
         assert max(workplace.launch(path)) < 20, path

@@ -3,6 +3,7 @@
 They are arguments of the task's constructor. A task with an object of a new kind needs one more entry in `PARTS`.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from invariances.config.signatures import find_and_bind, make, parameters, prefi
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
+log = logging.getLogger(__name__)
+
 Config = Mapping[str, Any]
 NETWORK = "torch.nn.Module"  # base of the classes under `model` and `loss`
 GREYBOX = "invariances.models.Greybox"
 CONDITIONING = ("conditioning_in_channels", "conditioning_spatial_size")
 LIBRARIES = ("torchvision:", "timm:")  # a prefix of any other kind is no class path, and refused as such
+DIFFUSERS = "diffusers:"  # prefix of autoencoders of that library
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,13 @@ def _check_trained(config: Config, section: str) -> Iterator[str]:
     if not isinstance(node, Mapping):
         yield f"{section}: {show(node)}; expected a mapping with checkpoint"
         return
+    if _is_diffusers(node):
+        yield from (f"{section}/{key}: not used with {node['model']}; remove it" for key in node if key != "model")
+        return
     known = (CHECKPOINT, "model", "subconfig")
     yield from (f"{section}/{key}: unknown key{hint(key, known)}" for key in node if key not in TRAINED)
-    yield from _check_checkpoint(node, section)
+    if not _is_untrained(node):
+        yield from _check_checkpoint(node, section)
     subconfig = node.get("subconfig", {})
     if not isinstance(subconfig, Mapping):
         yield f"{section}/subconfig: {show(subconfig)}; expected a mapping with Model"
@@ -165,13 +173,63 @@ def _check_checkpoint(node: Mapping[str, Any], section: str) -> Iterator[str]:
         yield f"{section}/checkpoint: {found}; expected a path, or latest:EXPERIMENT"
 
 
-def _build_trained(config: Config, section: str, attributes: tuple[str, ...]) -> Any:
-    """The network of a checkpoint, which must have these attributes."""
-    network = load_network(**config[section])
-    if missing := [attribute for attribute in attributes if not hasattr(network, attribute)]:
-        found = f"{config[section][CHECKPOINT]} holds a {type(network).__name__}, which has no {missing[0]}"
-        raise UserError(f"{section}/checkpoint: {found}; expected a network with {', '.join(attributes)}")
-    return network
+def _is_diffusers(node: Mapping[str, Any]) -> bool:
+    """Whether an autoencoder is given as `model: "diffusers:NAME"`."""
+    return str(node.get("model")).startswith(DIFFUSERS)
+
+
+def _is_untrained(node: Mapping[str, Any]) -> bool:
+    """Whether a network is given by its class, and explicitly without weights."""
+    return "model" in node and CHECKPOINT in node and node[CHECKPOINT] is None
+
+
+def _build_first_stage(config: Config, section: str, methods: tuple[str, ...]) -> Any:
+    """The network of a first stage, which must have these methods; its codes are vectors."""
+    from invariances.models import VectorCodes
+
+    network, name = _first_stage(config[section], section)
+    if missing := [method for method in methods if not hasattr(network, method)]:
+        found = f"{name} holds a {type(network).__name__}, which has no {missing[0]}"
+        raise UserError(f"{section}/checkpoint: {found}; expected a network with {', '.join(methods)}")
+    with prefix_errors(section, InvalidInput):
+        return VectorCodes.of(network, _image_for(network, config))
+
+
+def _first_stage(node: Mapping[str, Any], section: str) -> tuple[Any, str]:
+    """The network of a first stage, and its name for messages."""
+    if _is_diffusers(node):
+        from invariances.models.first_stages.diffusers import load_diffusers
+
+        return load_diffusers(node["model"]), node["model"]
+    if _is_untrained(node):
+        log.warning("%s: checkpoint is null, so %s has random weights", section, node["model"])
+        return _random_network(node), node["model"]
+    return load_network(**node), node[CHECKPOINT]
+
+
+def _random_network(node: Mapping[str, Any]) -> Any:
+    """A network without trained weights; ActNorms, if it has any, are initialised on noise."""
+    import torch
+
+    from invariances.flows.layers.actnorm import ActNorm
+
+    network = PARTS["model"].build({**(node.get("subconfig") or {}), "model": node["model"]}, "model")
+    if any(isinstance(layer, ActNorm) for layer in network.modules()):
+        with torch.no_grad():
+            network(torch.rand(2, getattr(network, "in_channels", 3), network.in_size, network.in_size) * 2 - 1)
+    return network.eval()
+
+
+def _image_for(network: Any, config: Config) -> Any:
+    """An image (1, C, H, W) in [-1, 1] of the size that a network states, or else of the data."""
+    import torch
+
+    if size := getattr(network, "in_size", None):
+        return torch.zeros(1, getattr(network, "in_channels", 3), size, size)
+    from invariances.config.building import build_dataset
+
+    example = build_dataset(config, "validation")[0]
+    return example["image" if "image" in example else "example1"][None]
 
 
 def load_network(
@@ -229,7 +287,7 @@ PARTS = {
     "loss": Part("loss", _check_class, _build_class),
     "greybox": Part("GreyboxModel", _check_greybox, lambda config, name: _build_greybox(config[name], name)),
     "autoencoder": Part(
-        "AutoencoderModel", _check_trained, partial(_build_trained, attributes=("encode", "decode", "z_dim"))
+        "AutoencoderModel", _check_trained, partial(_build_first_stage, methods=("encode", "decode"))
     ),
-    "first_stage": Part("first_stage", _check_trained, partial(_build_trained, attributes=("encode", "z_dim"))),
+    "first_stage": Part("first_stage", _check_trained, partial(_build_first_stage, methods=("encode",))),
 }

@@ -12,6 +12,7 @@ from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
 from invariances.models.distributions import posterior_of, posterior_tensors
+from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 from invariances.models.mlp import MLP
 
@@ -25,7 +26,7 @@ class CINNIterator(Iterator):
     Args:
         model: `ConditionalTransformer`, (code, z) -> (v, log-determinant).
         greybox: the network under study split at a layer; frozen.
-        autoencoder: the first stage; frozen.
+        autoencoder: the first stage, with codes (B, z_dim, 1, 1), see `VectorCodes`; frozen.
         baseline_dim: width of the baseline's hidden layers; null for no baseline.
         baseline_depth: number of its hidden layers.
         **schedule: learning_rate, num_steps, decay_start, seed, weight_decay; see `Iterator`.
@@ -80,7 +81,7 @@ class CINNIterator(Iterator):
         """The representation of the network under study, and the posterior of the autoencoder."""
         return {
             "greybox": lambda images: {"z": self.greybox.network.encode(images)},
-            "autoencoder": lambda images: posterior_tensors(self.autoencoder.network.encode(images)),
+            "autoencoder": lambda images: posterior_tensors(gaussian(self.autoencoder.network.encode(images))),
         }
 
     def terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from invariances.errors import InvalidInput
 from invariances.iterators.base import Iterator
 from invariances.losses import flow_nll
 from invariances.models.distributions import posterior_of, posterior_tensors
+from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 
 
@@ -44,7 +45,7 @@ class IINIterator(Iterator):
 
     def encoders(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
         """The posterior of the first stage."""
-        return {"first_stage": lambda images: posterior_tensors(self.first_stage.network.encode(images))}
+        return {"first_stage": lambda images: posterior_tensors(gaussian(self.first_stage.network.encode(images)))}
 
     def terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Negative log-likelihood of a batch, without its constant."""
@@ -54,13 +55,11 @@ class IINIterator(Iterator):
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
         """Codes to train on, (B, z_dim, 1, 1): a sample if the first stage returns a distribution."""
-        z = self.first_stage.network.encode(images)
-        return z if isinstance(z, Tensor) else z.sample()
+        return gaussian(self.first_stage.network.encode(images)).sample()
 
     def code(self, images: Tensor) -> Tensor:
         """The code of each image, (B, z_dim, 1, 1): the mode if the first stage returns a distribution."""
-        z = self.first_stage.network.encode(images)
-        return z if isinstance(z, Tensor) else z.mode()
+        return gaussian(self.first_stage.network.encode(images)).mode()
 
     def to_factors(self, code: Tensor) -> list[Tensor]:
         """The factors e(z̄) of codes, each (B, N_k, 1, 1)."""

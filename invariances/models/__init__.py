@@ -4,6 +4,7 @@ from invariances.models.autoencoder import Autoencoder
 from invariances.models.classifier import Classifier, DigitClassifier, ResNetClassifier
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.first_stages.bigae import BigAE
+from invariances.models.first_stages.codes import VectorCodes
 from invariances.models.first_stages.generator import BigGAN
 from invariances.models.frozen import Frozen
 from invariances.models.greybox import Greybox
@@ -24,4 +25,5 @@ __all__ = [
     "Layer",
     "Preprocess",
     "ResNetClassifier",
+    "VectorCodes",
 ]

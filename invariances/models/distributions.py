@@ -76,17 +76,12 @@ class DiagonalGaussian:
         return torch.zeros_like(total) if self.deterministic else total
 
 
-def posterior_tensors(posterior: DiagonalGaussian | Tensor) -> dict[str, Tensor]:
+def posterior_tensors(posterior: DiagonalGaussian) -> dict[str, Tensor]:
     """A posterior as named tensors, to keep: `mean`, and `logvar` unless every sample is the mean.
-
-    Args:
-        posterior: a distribution over codes, or codes, (B, C, 1, 1), for a point mass at each.
 
     >>> sorted(posterior_tensors(DiagonalGaussian(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))))
     ['logvar', 'mean']
     """
-    if isinstance(posterior, Tensor):
-        return {"mean": posterior}
     spread = {} if posterior.deterministic else {"logvar": posterior.logvar}
     return {"mean": posterior.mean, **spread}
 

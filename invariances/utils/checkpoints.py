@@ -358,8 +358,7 @@ def _load_released(module: nn.Module, weights: Mapping[str, Tensor], n_known: in
 
 def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the longest prefix of wrappers that all names have."""
-    common = os.path.commonprefix(list(weights))
-    prefix = max((prefix for prefix in PREFIXES if common.startswith(prefix)), key=len)
+    prefix = max((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in weights)), key=len)
     return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 

@@ -14,6 +14,7 @@ from invariances.errors import InvalidInput
 from invariances.evaluation.base import Distribution
 from invariances.evaluation.metrics.hue import defined_hue
 from invariances.evaluation.random_indices import derangement
+from invariances.models.first_stages.codes import gaussian
 
 ROUNDING = 1e-6  # of a cosine in float32
 
@@ -44,8 +45,8 @@ class SplitNetwork(Protocol):
 class FirstStage(Protocol):
     """An autoencoder, such as `Autoencoder`."""
 
-    def encode(self, x: Tensor) -> Distribution:
-        """Images (B, C, H, W) in [-1, 1] -> distribution over codes."""
+    def encode(self, x: Tensor) -> Tensor | Distribution:
+        """Images (B, C, H, W) in [-1, 1] -> codes, or a distribution over them, as `gaussian` takes them."""
 
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, N, 1, 1) -> images."""
@@ -98,7 +99,8 @@ class EncodedImages:
         parts = []
         for x in images.split(batch_size):
             z = networks.greybox.encode(x)
-            parts.append((networks.autoencoder.encode(x).sample(generator), z, networks.greybox.decode(z)))
+            codes = gaussian(networks.autoencoder.encode(x)).sample(generator)
+            parts.append((codes, z, networks.greybox.decode(z)))
         codes, z, logits = (torch.cat(each) for each in zip(*parts, strict=True))
         require_finite("real images", codes=codes, z=z, logits=logits)
         return cls(images, codes, z, logits)
