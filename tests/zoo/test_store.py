@@ -228,5 +228,12 @@ def test_the_classifiers_of_the_zoo_have_torchvisions_names_and_normalise_by_the
     theirs.load_state_dict(network.state_dict(), assign=True)  # strictly
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(network(images), theirs(models.Preprocess(224)(images)))
-    box = models.Greybox(network, layer="avgpool", in_size=64)
+
+
+@pytest.mark.slow
+def test_the_classifiers_of_the_zoo_are_split_at_the_layers_of_the_paper():
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    network = models.ResNetClassifier(n_classes=10, type="resnet50").eval()
+    assert models.Greybox(network, layer="input").shape == (3, 224, 224)
+    box = models.Greybox(network, layer="avgpool")
     assert box.shape == (2048, 1, 1) and box.exact(images) < 1e-4
