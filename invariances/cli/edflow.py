@@ -64,7 +64,10 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("-t", "--train"): {"action": "store_true", "help": "train; without it, evaluate"},
     ("-p", "--project"): {"metavar": "RUN", "help": "earlier run: its folder, or a config in it"},
-    ("-c", "--checkpoint"): {"metavar": "CKPT", "help": "checkpoint: a file, or latest:EXPERIMENT"},
+    ("-c", "--checkpoint"): {
+        "metavar": "CKPT",
+        "help": "checkpoint: a file, latest:EXPERIMENT, an exported folder, or zoo:NAME",
+    },
     ("-n", "--name"): {"metavar": "NAME", "help": "name of a new run (default: experiment_name), or of an evaluation"},
     ("-r", "--retrain"): {
         "action": "store_true",

@@ -102,7 +102,7 @@ class CINNIterator(Iterator):
     def reconstruct(self, images: Tensor) -> Tensor:
         """The images of the codes' modes, (B, C, H, W) in [-1, 1]."""
         autoencoder = self.autoencoder.network
-        return autoencoder.decode(autoencoder.encode(images).mode())
+        return autoencoder.decode(gaussian(autoencoder.encode(images)).mode())
 
     def views(self, images: Tensor, n_samples: int, generator: torch.Generator) -> list[tuple[str, Tensor]]:
         """Images, their reconstructions, samples with the same representation, and the samples' mean and spread.

@@ -228,7 +228,8 @@ def _timm(name: str, weights: str | None, arguments: dict[str, Any]) -> LoadedNe
         tags = [full.removeprefix(f"{name}.") for full in timm.list_pretrained(f"{name}.*")]
         _check_known(weights, tags, f"weights of {name}", "or a file")
         name = f"{name}.{weights}"
-    remedy = f"they come from the Hugging Face hub; try again when it can be reached; {WITHOUT}"
+    remedy = "they come from the Hugging Face hub; try again when it can be reached, or by hand: "
+    remedy += f"{_by_hand(name)}; {WITHOUT}"
     with _refused(f"timm:{name}"), _explained(f"weights of timm:{name}", remedy):
         network = timm.create_model(name, pretrained=weights is not None, **arguments)
     trained = timm.data.resolve_model_data_config(network)
@@ -244,6 +245,16 @@ def _timm(name: str, weights: str | None, arguments: dict[str, Any]) -> LoadedNe
         antialias=True,  # as Pillow, which timm uses
     )
     return LoadedNetwork(network, size, in_channels, preprocess)
+
+
+def _by_hand(name: str) -> str:
+    """How to bring the weights of a timm model to a machine that cannot reach the hub."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from timm import get_pretrained_cfg
+
+    source = getattr(get_pretrained_cfg(name), "hf_hub_id", None) or f"timm/{name}"
+    folder = f"models--{source.replace('/', '--')}"
+    return f"run hf download {source} elsewhere, and copy the folder {folder} that it makes into {HF_HUB_CACHE}"
 
 
 def _imported(path: Any, arguments: dict[str, Any]) -> nn.Module:

@@ -139,7 +139,7 @@ def _reason(error: Exception) -> str:
 def _passes(error: Exception) -> bool:
     """Whether another attempt may succeed: the server was found, but was busy, too slow or broke off."""
     if isinstance(error, requests.HTTPError):
-        return error.response.status_code in _BUSY
+        return error.response is not None and error.response.status_code in _BUSY
     broken_off = isinstance(error, requests.ConnectionError) and error.args and isinstance(error.args[0], ProtocolError)
     return bool(broken_off) or isinstance(error, (requests.Timeout, requests.exceptions.ChunkedEncodingError))
 

@@ -88,8 +88,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, atomically."""
-    with atomic_write(path) as part:  # clones: safetensors refuses tensors that share their memory
+    with atomic_write(path) as part:
+        part.touch()
+        readers = part.stat().st_mode  # of any new file; safetensors would write for the owner alone
+        # clones: safetensors refuses tensors that share their memory
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, part)
+        part.chmod(readers)
 
 
 def write_facts(folder: Path, facts: Facts) -> None:

@@ -14,7 +14,7 @@ from invariances.errors import UserError
 
 PREFIX = "hub:"
 FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is read or written
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def fetch(text: str) -> Path:
@@ -32,8 +32,10 @@ def fetch(text: str) -> Path:
     name = _checked(text.removeprefix(PREFIX))
     by_hand = f"download {', '.join(FILES[:2])} from {_endpoint()}/{name} into a folder, and give its path"
     with _explained(f"{PREFIX}{name}", f"try again, or by hand: {by_hand}"):
-        folder = _client().snapshot_download(name, allow_patterns=list(FILES), endpoint=_endpoint())
-    return Path(folder)
+        folder = Path(_client().snapshot_download(name, allow_patterns=list(FILES), endpoint=_endpoint()))
+    if not (folder / FILES[0]).is_file():
+        raise UserError(f"{PREFIX}{name}: has no {FILES[0]}; expected a model from invariances export")
+    return folder
 
 
 def push(folder: Path, name: str) -> str:
@@ -50,7 +52,7 @@ def push(folder: Path, name: str) -> str:
         UserError: it was not uploaded.
     """
     name = _checked(name.removeprefix(PREFIX))
-    with _explained(f"{PREFIX}{name}", "was not uploaded; hf auth login signs you in"):
+    with _explained(f"{PREFIX}{name}", "nothing was uploaded; hf auth login signs you in"):
         api = _client().HfApi(endpoint=_endpoint())
         api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES))
@@ -80,6 +82,14 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
     """Turn what the client raises into a UserError: errors of HTTP, of the network, of its arguments, of the disk."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"{what}: {reason}; {remedy}") from error
+    except Exception as error:
+        from_network = type(error).__module__.startswith("httpx")  # the client's library, whose name has a version
+        if not from_network and not isinstance(error, (OSError, ValueError, RuntimeError)):
+            raise
+        raise UserError(f"{what}: {_reason(error)}; {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "RepositoryNotFoundError":
+        return "there is no such model, or it is private (hf auth login signs you in)"
+    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -141,5 +141,7 @@ def test_failed_downloads_of_timm_are_named(monkeypatch):
         raise FileNotFoundError("cannot reach the hub\nmore lines")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(UserError, match=r"timm:test_resnet\.r160_in1k: cannot reach the hub; they come from"):
+    with pytest.raises(UserError, match=r"timm:test_resnet\.r160_in1k: cannot reach the hub; they come from") as error:
         load_network("timm:test_resnet", "r160_in1k")
+    by_hand = "run hf download timm/test_resnet.r160_in1k elsewhere, and copy the folder models--timm--test_resnet.r160"
+    assert by_hand in str(error.value) and "\n" not in str(error.value)
