@@ -55,7 +55,7 @@ def _check_class(config: Config, name: str) -> Iterator[str]:
     if isinstance(arguments, Mapping) and isinstance(arguments.get("factor_config"), str):
         arguments = {**arguments, "factor_config": None}  # auto or a file, which `resolving` replaces by a list
     if isinstance(arguments, Mapping | None) and name == "model" and is_conditioned(config):
-        arguments = dict.fromkeys(CONDITIONING, 1) | (arguments or {})  # `resolving` fills in those that are absent
+        arguments = {**dict.fromkeys(CONDITIONING, 1), **(arguments or {})}  # `resolving` fills in those that are absent
     yield from find_and_bind(partial(locate, config.get(name), name, NETWORK), arguments, section)
 
 
@@ -96,7 +96,7 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
         yield f"{section}/layer: missing; give it, or split_idx"
     if isinstance(settings := arguments.get("preprocess"), Mapping):
         find = partial(locate, "invariances.models.Preprocess", section)
-        yield from find_and_bind(find, {"size": None} | settings, f"{section}/preprocess")
+        yield from find_and_bind(find, {"size": None, **settings}, f"{section}/preprocess")
     yield from find_and_bind(partial(locate, GREYBOX, section), arguments, section)
 
 
