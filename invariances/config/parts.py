@@ -61,7 +61,8 @@ def _check_class(config: Config, name: str) -> Iterator[str]:
     if isinstance(arguments, Mapping) and isinstance(arguments.get("factor_config"), str):
         arguments = {**arguments, "factor_config": None}  # auto or a file, which `resolving` replaces by a list
     if isinstance(arguments, Mapping | None) and name == "model" and is_conditioned(config):
-        arguments = dict.fromkeys(CONDITIONING, 1) | (arguments or {})  # `resolving` fills in those that are absent
+        # those that are absent are filled in by `resolving`
+        arguments = {**dict.fromkeys(CONDITIONING, 1), **(arguments or {})}
     yield from find_and_bind(partial(locate, config.get(name), name, NETWORK), arguments, section)
 
 
@@ -102,7 +103,7 @@ def _check_greybox(config: Config, section: str) -> Iterator[str]:
         yield f"{section}/layer: missing; give it, or split_idx"
     if isinstance(settings := arguments.get("preprocess"), Mapping):
         find = partial(known_class, "invariances.models.Preprocess")
-        yield from find_and_bind(find, {"size": None} | settings, f"{section}/preprocess")
+        yield from find_and_bind(find, {"size": None, **settings}, f"{section}/preprocess")
     yield from find_and_bind(partial(known_class, GREYBOX), arguments, section)
 
 

@@ -16,6 +16,7 @@ from invariances.models.splitting import (
     EndpointWrapper,
     Layer,
     layout_at,
+    split_calls,
     splittable_layers,
     why_not_readable,
     why_not_splittable,
@@ -247,18 +248,18 @@ class Greybox(nn.Module):
             self._one_blank = False
 
     def _depth(self, loaded: LoadedNetwork, traced: Trace) -> int:
-        order = [call.module for call in traced.calls]
-        own, layers = order.index(self._module), self.network.layers()
-        listed = {layer.name: layer for layer in splittable_layers(self.network, traced)}
-        before = [layer for layer in listed.values() if order.index(layers[layer.name]) < own]
-        return sum(_holds(self.network, layer, traced, loaded) for layer in before)
+        modules = [call.module for call in traced.calls]
+        before = set(modules[: modules.index(self._module)])
+        found = [name for name, call in split_calls(self.network, traced) if call.module in before]
+        return sum(_holds(self.network, name, traced, loaded) for name in found)
 
 
 def listed_layers(loaded: LoadedNetwork) -> list[Layer]:
     """The layers at which a network can be split, see `Greybox.layers`."""
     network = EndpointWrapper(loaded.network, softmax=True)
     traced = _trace(network, loaded)
-    return [layer for layer in splittable_layers(network, traced) if _holds(network, layer, traced, loaded)]
+    found = splittable_layers(network, traced)
+    return [layer for layer in found if _holds(network, layer.name, traced, loaded, layer.tokens)]
 
 
 def _layer_name(network: nn.Module, layer: str | None, split_idx: int | None) -> str:
@@ -295,15 +296,17 @@ def _layout(module: nn.Module, title: str, traced: Trace, tokens: str | None) ->
     return choices[tokens]
 
 
-def _holds(network: EndpointWrapper, layer: Layer, traced: Trace, loaded: LoadedNetwork) -> bool:
-    """Whether a listed layer is split by values as well; the graph is believed if nothing left it."""
+def _holds(
+    network: EndpointWrapper, name: str, traced: Trace, loaded: LoadedNetwork, tokens: str | None = None
+) -> bool:
+    """Whether a network can be split at a layer by values as well; the graph is believed if nothing left it."""
     if not traced.hidden:
         return True
-    module = network.layers()[layer.name]
-    layout = _layout(module, layer.name, traced, layer.tokens)
+    module = network.layers()[name]
     images, others = (loaded.preprocess(loaded.probe(seed)) for seed in (0, 1))
     dtype = precision_of(network, images)
     with evaluating(network):
+        layout = _layout(module, name, traced, tokens)
         return why_not_by_values(network, module, layout, images.to(dtype), others.to(dtype)) is None
 
 

@@ -78,7 +78,7 @@ class LoadedNetwork:
                 in_channels = len(preprocess["mean"])
             preprocess = self._settings(preprocess)
         size = preprocess.size if isinstance(preprocess, Preprocess) else None
-        changes = {"preprocess": preprocess, "in_size": in_size or size, "in_channels": in_channels}
+        changes: dict[str, Any] = {"preprocess": preprocess, "in_size": in_size or size, "in_channels": in_channels}
         adapted = replace(self, **{name: value for name, value in changes.items() if value is not None})
         return adapted._checked()
 
@@ -188,7 +188,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrapped(network.module)
-    return unwrapped(network._orig_mod) if hasattr(network, "_orig_mod") else network
+    inner = getattr(network, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else network
 
 
 def _torchvision(name: str, weights: str | None, arguments: dict[str, Any]) -> LoadedNetwork:

@@ -128,40 +128,59 @@ def layout_at(module: nn.Module, traced: Trace) -> Vector | None:
     return layout_of(index, traced.calls, has_class)
 
 
-def splittable_layers(network: EndpointWrapper, traced: Trace) -> list[Layer]:
-    """The layers at which a network can be split as far as the graph shows, in the order of the forward pass."""
+def split_calls(network: EndpointWrapper, traced: Trace) -> list[tuple[str, Call]]:
+    """Names and calls of the modules at which a network can be split as far as the graph shows, in order."""
     names: dict[nn.Module, list[str]] = {}
     for name, module in network.layers().items():
         names.setdefault(module, []).append(name)
     return [
-        Layer(name, type(call.module).__name__, shape_of(layout.read(call.output)), layout.tokens)
+        (name, call)
         for call in traced.calls
-        for name in names.get(call.module, [])
+        if call.module in names
         if not (why_not_readable(call.module, traced) or why_not_splittable(call.module, traced))
-        for layout in exact_layouts(call, traced)
+        for name in names[call.module]
     ]
 
 
-def exact_layouts(call: Call, traced: Trace) -> list[Vector]:
+def splittable_layers(network: EndpointWrapper, traced: Trace) -> list[Layer]:
+    """The layers at which a network can be split as far as the graph shows, in the order of the forward pass."""
+    found = split_calls(network, traced)
+    gradients = _gradients([call for _, call in found if len(call.returned or ()) == 3], traced)
+    return [
+        Layer(name, type(call.module).__name__, shape_of(layout.read(call.output)), layout.tokens)
+        for name, call in found
+        for layout in exact_layouts(call, traced, gradients.get(call.module))
+    ]
+
+
+def exact_layouts(call: Call, traced: Trace, gradient: Tensor | None) -> list[Vector]:
     """The ways to read the output of a layer that determine the network's output, at least to first order.
 
     A part of the tokens does so if the others are the same for all images, or if the output does not depend on them;
     their mean, if in addition the output depends on each patch in the same way.
+
+    Args:
+        call: of the layer.
+        traced: the forward pass.
+        gradient: of a combination of the network's outputs with respect to the output of a layer of tokens.
     """
     layout = layout_at(call.module, traced)
     if not isinstance(layout, Tokens):
         return [] if layout is None else [layout]
-    gradient = _gradient(call, traced)
     others = [choice for choice in layout.choices() if choice.tokens != "all"]
     return [layout, *(choice for choice in others if gradient is not None and _suffices(choice, call, gradient))]
 
 
-def _gradient(call: Call, traced: Trace) -> Tensor | None:
-    """Gradient of a random combination of the network's outputs with respect to the output of a layer."""
-    if not traced.output.requires_grad or not call.output.requires_grad:
-        return None
+def _gradients(calls: list[Call], traced: Trace) -> dict[nn.Module, Tensor]:
+    """Gradients of a random combination of the network's outputs with respect to the outputs of layers."""
+    tracked = {call.module: call.output for call in calls if call.output.requires_grad}
+    if not tracked or not traced.output.requires_grad:
+        return {}
     direction = torch.randn(traced.output.shape, generator=torch.Generator().manual_seed(0)).to(traced.output)
-    return torch.autograd.grad(traced.output, call.output, direction, retain_graph=True, allow_unused=True)[0]
+    found = torch.autograd.grad(
+        traced.output, list(tracked.values()), direction, retain_graph=True, allow_unused=True
+    )
+    return {module: value for module, value in zip(tracked, found, strict=True) if value is not None}
 
 
 def _suffices(choice: Tokens, call: Call, gradient: Tensor) -> bool:

@@ -78,6 +78,6 @@ def _numbered(network: nn.Module, split_idx: int | None) -> str:
     if kind not in NUMBERED:
         raise InvalidInput(f"split_idx is known for {', '.join(NUMBERED)}, not for {kind}; give layer; {HOW_TO_LIST}")
     names = NUMBERED[kind]
-    if split_idx not in range(len(names)):
+    if split_idx is None or split_idx not in range(len(names)):
         raise InvalidInput(f"split_idx is {split_idx}; expected 0 to {len(names) - 1} for {kind}")
     return names[split_idx]
