@@ -16,7 +16,8 @@ from invariances.models.blocks import NORMS
 from invariances.models.checks import check_images
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.first_stages.generator import RELEASED, BigGAN, with_singular_vectors
-from invariances.models.pretrained import IMAGENET_MEAN, IMAGENET_STD, load_network
+from invariances.models.pretrained import load_network
+from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 ResNet = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 NAMES = (
