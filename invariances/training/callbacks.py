@@ -5,8 +5,9 @@ import math
 import shutil
 import signal
 import threading
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -37,7 +38,7 @@ class StepCounter(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
+    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files, or all.
 
     A checkpoint also holds the resolved config, so that it can be loaded without its run folder, and the identities of
     the frozen networks. Weights that are not finite are never saved.
@@ -46,10 +47,10 @@ class Checkpoints(pl.Callback):
         folder: of the checkpoints.
         config: resolved.
         every: steps between two checkpoints.
-        keep: number of files to keep.
+        keep: number of files to keep, or "all".
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int | Literal["all"]) -> None:
         self.folder, self.config, self.every, self.keep = folder, config, every, keep
         self.last_step = 0  # of the newest checkpoint
         self.networks: dict[str, dict[str, str]] = {}  # identities of the frozen networks
@@ -78,7 +79,7 @@ class Checkpoints(pl.Callback):
         step = int(pl_module.step)
         self._save_finite(trainer, pl_module, f"model-{step}.ckpt")
         self.last_step = step
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.keep != "all":
             checkpoints.prune(self.folder, self.keep)
 
     def save_best(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -186,7 +187,8 @@ class KeepBest(pl.Callback):
     Args:
         saver: writes the checkpoint.
         evaluations: measure the metric.
-        metric: such as `validation/loss`, or any number in `metrics.json`.
+        metric: such as `validation/loss`, or any number in `metrics.json`; of a pattern such as `fid_*` the first
+            match, and where there is none a warning in place of a checkpoint.
         patience: evaluations without a better value after which the training ends; None: it never does.
     """
 
@@ -206,10 +208,20 @@ class KeepBest(pl.Callback):
 
     def _lower_is_better(self) -> float:
         numbers = self.evaluations.numbers
-        if numbers and self.metric not in numbers:
-            raise UserError(f"keep_best: {self.metric} was not measured{hint(self.metric, numbers)}")
+        names = [name for name in numbers if fnmatchcase(name, self.metric)]
+        if not names:
+            self._missing(numbers)
+            return math.inf
         sign = -1 if "accuracy" in self.metric or "agreement" in self.metric else 1
-        return sign * numbers.get(self.metric, math.inf)
+        return sign * numbers[names[0]]
+
+    def _missing(self, numbers: dict[str, float]) -> None:
+        """A pattern may match nothing, such as `fid_*` where `fid` is switched off; a name is a mistake then."""
+        message = f"keep_best: {self.metric} was not measured"
+        if numbers and "*" not in self.metric:
+            raise UserError(f"{message}{hint(self.metric, numbers)}")
+        if numbers:
+            log.warning("%s, so there is no best checkpoint", message)
 
     def state_dict(self) -> dict[str, float]:
         return {"best": self.best, "n_worse": self.n_worse}
