@@ -8,7 +8,8 @@ any work. No class receives the whole config.
 
 - `reading`: YAML files and overrides to one dict.
 - `keys`: the run's own keys at the top level, with their kinds, defaults and help.
-- `classes`, `aliases`: finding the classes that a config names, those of the older projects included.
+- `classes`: finding the classes that a config names.
+- `translating`, `aliases`: configs of the older projects, read as present ones.
 - `signatures`: arguments compared with what a constructor takes.
 - `nodes`: the mappings of a config that describe a network.
 - `needs`: what evaluations need of a training task, compared with its class.

@@ -90,7 +90,7 @@ def _mode(config: Mapping[str, Any], train: bool) -> Iterator[str]:
 def _allowed(value: Any, key: Key) -> bool:
     if not fits(value, key.kind):
         return False
-    if key.kind not in (int, float):
+    if type(value) not in (int, float):
         return True
     low = (key.at_least is None or value >= key.at_least) and (key.above is None or value > key.above)
     return low and value <= key.at_most and value < LARGEST

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ KEYS = {
     "decay_start": Key(int, None, "step at which the learning rate starts to fall linearly to 0", at_least=0),
     "log_freq": Key(int, 100, "steps between two rows of the logs", at_least=1),
     "ckpt_freq": Key(int, 1000, "steps between two checkpoints", at_least=1),
-    "keep_checkpoints": Key(int, 3, "number of checkpoints to keep; older ones are deleted", at_least=1),
+    "keep_checkpoints": Key(int | Literal["all"], 3, "checkpoints to keep, or all; older ones are deleted", at_least=1),
     "keep_best": Key(str, None, "metric, such as validation/loss or fid_*: the best checkpoint is kept as best.ckpt"),
     "early_stopping": Key(int, None, "evaluations without a better keep_best that end the training", at_least=1),
     "seed": Key(int, 0, "seed of all random numbers", at_least=0, at_most=2**32 - 1),

@@ -178,10 +178,14 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, dict):
             old = {"class": old}
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("class", old.get("class")) != old.get("class"):
-            old = None
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if isinstance(old, dict) and isinstance(value, dict) and not _another_class(old, value):
+            value = merge(old, value)
+        merged[key] = value
     return merged
+
+
+def _another_class(old: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return "class" in old.keys() & value.keys() and old["class"] != value["class"]
 
 
 def _override(path: str, text: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -212,7 +212,8 @@ def _datasets(config: Config, notes: Notes) -> None:
     datasets = _section(config, "datasets")
     for split, spec in datasets.items():
         given = dict(spec) if isinstance(spec, Mapping) else {"class": spec}
-        if not is_old(path := given.get("class")):
+        path = str(given.get("class"))
+        if not is_old(path):
             continue
         for key, (kind, arguments) in beside.items():
             if key in config and kind in path:

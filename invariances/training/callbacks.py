@@ -5,6 +5,7 @@ import logging
 import math
 import shutil
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,7 +119,8 @@ class KeepBest(pl.Callback):
     Args:
         saver: writes the checkpoint.
         evaluations: measure the metric.
-        metric: such as `validation/loss`, or any number in `metrics.json`.
+        metric: such as `validation/loss`, or any number in `metrics.json`; of a pattern such as `fid_*` the first
+            match, and where there is none a warning in place of a checkpoint.
         patience: evaluations without a better value after which the training ends; None: it never does.
     """
 
@@ -156,10 +158,20 @@ class KeepBest(pl.Callback):
 
     def _lower_is_better(self) -> float:
         numbers = self.evaluations.numbers
-        if numbers and self.metric not in numbers:
-            raise UserError(f"keep_best: {self.metric} was not measured{hint(self.metric, numbers)}")
+        names = [name for name in numbers if fnmatchcase(name, self.metric)]
+        if not names:
+            self._missing(numbers)
+            return math.inf
         sign = -1 if "accuracy" in self.metric or "agreement" in self.metric else 1
-        return sign * numbers.get(self.metric, math.inf)
+        return sign * numbers[names[0]]
+
+    def _missing(self, numbers: dict[str, float]) -> None:
+        """A pattern may match nothing, such as `fid_*` where `fid` is switched off; a name is a mistake then."""
+        message = f"keep_best: {self.metric} was not measured"
+        if numbers and "*" not in self.metric:
+            raise UserError(f"{message}{hint(self.metric, numbers)}")
+        if numbers:
+            log.warning("%s, so there is no best checkpoint", message)
 
     def state_dict(self) -> dict[str, float]:
         return {"best": self.best, "n_worse": self.n_worse, "step": self.step}

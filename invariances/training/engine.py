@@ -76,7 +76,7 @@ def train(
     """
     same = not (restart or allow_other_network)
     built = _build(config, checkpoint, train=True, resume=not restart, same_networks=same, debug=debug)
-    num_steps = config.get("num_steps") or config["num_epochs"] * len(built.train_loader)
+    num_steps = config.get("num_steps") or config["num_epochs"] * _epoch_length(config, len(built.train_loader))
     begin = 0 if restart else int(built.iterator.step)
     built.iterator.step.fill_(begin)
     if begin >= num_steps and not debug:
@@ -84,6 +84,14 @@ def train(
     else:
         built.iterator.num_steps = begin + DEBUG_STEPS if debug else num_steps
         _fit(built, None if restart else checkpoint, config, run, debug)
+
+
+def _epoch_length(config: dict[str, Any], n_batches: int) -> int:
+    """Number of steps of an epoch, which `trainer/limit_train_batches` may shorten: a number, or a share as a float."""
+    limit = config["trainer"].get("limit_train_batches")
+    if limit is None:
+        return n_batches
+    return max(1, min(n_batches, limit) if isinstance(limit, int) else int(n_batches * min(limit, 1)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The checkpoints of a training."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +13,7 @@ from invariances.utils.weights import not_finite
 
 
 class Checkpoints(pl.Callback):
-    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files.
+    """Save `model-<step>.ckpt` every `every` steps and at the end; keep the newest `keep` files, or all.
 
     A checkpoint also holds the resolved config, so that it can be loaded without its run folder, and the identities of
     the frozen networks. Weights that are not finite are never saved. Amid accumulated gradients, which a checkpoint
@@ -26,14 +26,16 @@ class Checkpoints(pl.Callback):
         folder: of the checkpoints.
         config: resolved.
         every: steps between two checkpoints.
-        keep: number of files to keep.
+        keep: number of files to keep, or "all".
         last_step: of the newest checkpoint.
 
     Attributes:
         is_due: whether to save as soon as possible.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], every: int, keep: int, last_step: int = 0) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], every: int, keep: int | Literal["all"], last_step: int = 0
+    ) -> None:
         self.folder, self.config, self.every, self.keep = folder, config, every, keep
         self.last_step = last_step
         self.is_due = False
@@ -107,7 +109,8 @@ class Checkpoints(pl.Callback):
             return
         if trainer.is_global_zero:
             checkpoints.publish(self._path(self._written))
-            checkpoints.prune(self.folder, self.keep)
+            if self.keep != "all":
+                checkpoints.prune(self.folder, self.keep)
         self.last_step, self._written = self._written, None
 
     def _path(self, step: int) -> Path:

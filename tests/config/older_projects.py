@@ -169,7 +169,8 @@ def _resnet() -> dict[str, dict]:
     }
     for layer, (split_idx, channels, size, embedder) in RESNET.items():
         condition = _condition(channels, size, **embedder)
-        found[f"resnet/animalfaces/train/{layer}"] = {"GreyboxModel": {"split_idx": split_idx}, "Transformer": condition}
+        place = {"GreyboxModel": {"split_idx": split_idx}}
+        found[f"resnet/animalfaces/train/{layer}"] = {**place, "Transformer": condition}
     return found
 
 

@@ -332,6 +332,12 @@ class TestMerge:
         assert read([one, two]) == {"a": {"x": 1, "y": 3, "z": 4}, "l": [3], "k": 1}
         assert read([two, one]) == {"a": {"x": 1, "y": 2, "z": 4}, "l": [1, 2], "k": 1}
 
+    def test_another_class_brings_its_own_arguments(self):
+        earlier = {"train": {"class": "a.A", "size": 64}}
+        assert merge(earlier, {"train": {"class": "b.B", "root": "x"}}) == {"train": {"class": "b.B", "root": "x"}}
+        same = merge(earlier, {"train": {"class": "a.A", "root": "x"}})
+        assert same == {"train": {"class": "a.A", "size": 64, "root": "x"}}
+
     def test_overrides_of_places_in_a_list(self, tmp_path):
         path = write(tmp_path, "Transformer: {factor_config: [22, 11, 31]}\nnotes: [{a: 1, b: 2}]")
         places = {"Transformer/factor_config/0": "20", "Transformer/factor_config/2": "33", "notes/0/b": "3"}

@@ -12,7 +12,9 @@ from torch import nn
 from invariances.cli import edflow
 from invariances.errors import InvalidInput
 from invariances.iterators import Iterator
+from invariances.training import engine
 from invariances.training.run import Run
+from invariances.utils import checkpoints
 
 HERE = "tests.training.test_faults"
 CONFIG = {
@@ -204,6 +206,26 @@ def test_the_last_evaluation_counts_for_the_best_checkpoint(capsys):
     assert (Run.open("logs/latest").checkpoints / "best.ckpt").exists()
     assert edflow.main(edit(keep_best="validation/los")) == 2
     assert "keep_best: validation/los was not measured" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_by_a_pattern(caplog):
+    assert edflow.main(edit(keep_best="validation/l*")) == 0
+    assert (Run.open("logs/latest").checkpoints / "best.ckpt").exists()
+    assert edflow.main(edit(keep_best="fid_*")) == 0
+    assert "keep_best: fid_* was not measured, so there is no best checkpoint" in caplog.messages
+    assert not (Run.open("logs/latest").checkpoints / "best.ckpt").exists()
+
+
+def test_all_checkpoints_are_kept():
+    assert edflow.main(edit(keep_checkpoints="all", ckpt_freq="1", num_steps="5")) == 0
+    names = [path.name for path in checkpoints.numbered(Run.open("logs/latest").checkpoints)]
+    assert names == [f"model-{step}.ckpt" for step in range(1, 6)]
+
+
+@pytest.mark.parametrize(("limit", "length"), [(None, 40), (7, 7), (99, 40), (0.5, 20), (1.0, 40)])
+def test_shortened_epochs_count_for_the_length_of_a_training(limit, length):
+    trainer = {} if limit is None else {"limit_train_batches": limit}
+    assert engine._epoch_length({"trainer": trainer}, 40) == length
 
 
 class TestAbandon:

@@ -177,7 +177,9 @@ class TestLoad:
         assert message == f"{good.with_name('god.ckpt')}: no such file; did you mean {good}?"
 
     def test_missing_folder(self, tmp_path):
-        assert complaint(checkpoints.load, tmp_path / "a" / "b.ckpt").endswith("no such file")
+        message = complaint(checkpoints.load, tmp_path / "a" / "b.ckpt")
+        assert message.endswith("no such file; give the checkpoint of a run, latest:EXPERIMENT, or a released one "
+                                "(invariances zoo ls lists them)")
 
     def test_folder(self, good):
         good.rename(good.with_name("model-7.ckpt"))
