@@ -23,6 +23,7 @@ from invariances.config.needs import unmet
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
 from invariances.errors import UserError
+from invariances.utils.files import n_cpus
 from invariances.utils.names import hint
 
 # Arguments of Lightning's Trainer that a run sets itself, and the keys or flags to use instead.
@@ -36,6 +37,9 @@ SET_BY_RUN = {
     "logger": "integrations",
     "max_epochs": "num_epochs",
     "max_steps": "num_steps",
+    "min_epochs": "num_epochs",
+    "min_steps": "num_steps",
+    "overfit_batches": "a data set of few examples in datasets/train",
     "num_sanity_val_steps": "nothing: sanity steps would initialise ActNorm on validation images",
     "use_distributed_sampler": "nothing: the loader distributes the examples over the devices",
 }
@@ -46,6 +50,7 @@ POSITIVE = (  # arguments of the Trainer that switch training or validation off 
     "limit_val_batches",
     "val_check_interval",
 )
+MOST_NODES = 10_000
 LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
 OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # keys for which null means: not given
@@ -176,6 +181,9 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     for name in POSITIVE:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"
+    for name, most in {"devices": max(16, n_cpus()), "num_nodes": MOST_NODES}.items():
+        if type(section.get(name)) in (int, float) and section[name] > most:
+            yield f"trainer/{name}: got {section[name]}; expected at most {most} on this machine"
     rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
     yield from find_and_bind(partial(known_class, "pytorch_lightning.Trainer"), rest, "trainer")
 

@@ -12,7 +12,8 @@ from typing import Any
 from invariances.config.allowing import judging
 from invariances.config.classes import known_class, locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, is_greybox, is_trained
-from invariances.config.signatures import find_and_bind, make, prefix_errors, show
+from invariances.config.signatures import call, find_and_bind, make, prefix_errors, show
+from invariances.config.sizes import require_fits
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
@@ -60,7 +61,10 @@ def _check_class(config: Config, name: str) -> Iterator[str]:
 def _build_class(config: Config, name: str) -> Any:
     section = arguments_section(config, name)
     arguments = build_networks(config.get(section) or {}, section)
-    return make(locate(config.get(name), name, NETWORK), arguments, section)
+    cls = locate(config.get(name), name, NETWORK)
+    if cls.__module__.startswith(("invariances.", "torch.nn.")):  # others may do more than build
+        require_fits(lambda: call(cls, arguments), section)
+    return make(cls, arguments, section)
 
 
 # A network split at a layer.
@@ -89,7 +93,7 @@ def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
         arguments["model"] = load_network(arguments.pop(CHECKPOINT))
     elif not _is_library_model(arguments["model"]):
         arguments["model"] = make(locate(arguments["model"], f"{name}/model", NETWORK), {}, f"{name}/model")
-    with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
+    with prefix_errors(name, InvalidInput, MemoryError):  # other errors come from the network's own forward pass
         return known_class(GREYBOX)(**arguments)
 
 

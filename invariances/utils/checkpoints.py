@@ -27,6 +27,7 @@ NAME = re.compile(r"model-(\d+)\.ckpt")
 PREFIXES = ("", "model.", "module.", "model.module.", "module.model.", "_orig_mod.", "model._orig_mod.")
 RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # needed to resume, besides the weights
 CONTAINERS = ("state_dict", "model_state_dict", "model")
+SAFETENSORS = ".safetensors"  # suffix of files of weights, without a config
 MOST_STEPS = 10**12
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
@@ -55,6 +56,8 @@ def damage(path: Path) -> str | None:
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
     size = path.stat().st_size
     broken = f"incomplete or not a checkpoint ({size:,} bytes); copy or download it again, or name another"
+    if path.suffix == SAFETENSORS:
+        return None if size else broken  # its reader checks the rest
     if zipfile.is_zipfile(path):
         return None if _is_intact_archive(path) else broken
     with path.open("rb") as file:
@@ -67,7 +70,8 @@ def _is_intact_archive(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
             is_state = "data.pkl" in names and "constants.pkl" not in names  # TorchScript has both, and is a program
-            return is_state and archive.testzip() is None
+            has_checksums = any(member.CRC for member in archive.infolist())  # torch can leave them out
+            return is_state and not (has_checksums and archive.testzip())
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error):
         return False
 
@@ -94,6 +98,8 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     require(path)
+    if path.suffix == SAFETENSORS:
+        return _load_safetensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -103,6 +109,18 @@ def load(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
     return state
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: needs the package safetensors, which is missing: pip install safetensors") from error
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: incomplete or no safetensors file ({error}); copy or download it again") from error
 
 
 def _unreadable(error: Exception) -> str:

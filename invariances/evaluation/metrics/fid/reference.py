@@ -224,7 +224,7 @@ def _read(path: Path) -> Arrays:
     if isinstance(loaded, np.ndarray):
         raise ValueError("it is a single array; expected an archive of several, .npz")
     with loaded as file:
-        arrays = dict(file)
+        arrays = {name: value for name, value in file.items() if isinstance(value, np.ndarray)}
     if missing := {"key", "n", "mean", "cov", "features"} - arrays.keys():
         raise ValueError(
             f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}; expected all of them"
