@@ -1,10 +1,13 @@
 """Parts of the commands: a parser that raises UserError, and overrides `--key VALUE`."""
 
 import argparse
+import logging
 from collections.abc import Callable, Collection
 from typing import NoReturn
 
 from invariances.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,5 +41,7 @@ def split_overrides(
         elif equals and not value:
             raise UserError(f"{word}: has no value; use {key}=null to switch it off")
         else:
+            if key[2:] in overrides:
+                log.warning("%s: is given twice; the last one counts", key)
             overrides[key[2:]] = value if equals else check(key, next(remaining, None))
     return rest, overrides

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from invariances.config.building import (
@@ -72,7 +73,10 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
     parts += [_places(given), _integrations(given), _trainer(given), _iterator(given)]
-    found = [line for part in parts for line in part]
+    first: dict[str, str] = {}  # of each key: one mistake may bring others with it
+    for line in chain.from_iterable(parts):
+        first.setdefault(line.partition(": ")[0], line)
+    found = list(first.values())
     if len(found) == 1:
         raise UserError(found[0])
     if found:

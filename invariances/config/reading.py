@@ -1,7 +1,7 @@
 """Read YAML files and overrides from the command line into one plain dict."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,15 +169,38 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings are joined, everything else (lists too) is replaced by the later value.
 
     A mapping merged into text keeps the text as its `class`: `train: a.Class` and `train: {size: 64}` merge to
-    `train: {class: a.Class, size: 64}`.
+    `train: {class: a.Class, size: 64}`. A mapping with a `class` of its own replaces the earlier one, whose arguments
+    are those of another class. Keys that are numbers, as in `--factors/0 digit`, replace items of a list.
     """
     merged = dict(base)
     for key, value in layer.items():
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, dict):
             old = {"class": old}
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = _merged(old, value) if isinstance(value, dict) else value
     return merged
+
+
+def _merged(old: Any, value: dict[Any, Any]) -> Any:
+    places = [str(key) for key in value]
+    if isinstance(old, list) and places and all(key.isdecimal() and int(key) < len(old) for key in places):
+        items = {str(place): item for place, item in enumerate(old)}
+        changed = {str(int(key)): item for key, item in value.items()}
+        return list(merge(items, changed).values())
+    return merge(old, value) if isinstance(old, dict) and "class" not in value else value
+
+
+def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """The values that differ between two configs, a line each.
+
+    >>> list(differences({"batch_size": 8, "Model": {"width": 4}}, {"batch_size": 4, "Model": {"width": 4}}))
+    ['batch_size: 8 -> 4']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from differences(old.get(name), new.get(name), f"{key}/{name}".lstrip("/"))
+    elif old != new:
+        yield f"{key}: {old} -> {new}"
 
 
 def _override(path: str, text: str) -> dict[str, Any]:

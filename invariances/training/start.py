@@ -10,7 +10,7 @@ from typing import Any
 
 from invariances.config.allowing import folders_typed, judging, modules_here, modules_typed, remember
 from invariances.config.checking import check
-from invariances.config.reading import dump, read
+from invariances.config.reading import differences, dump, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
@@ -62,6 +62,8 @@ def start(
             raise UserError(f"-n {name}: names new runs, but {resumed.path} is continued; leave out -n")
         if debug and resumed is None:
             config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
+        for line in differences(base, config) if resumed is not None else ():
+            log.info("changed: %s", line)
         with _run_of(config, name, resumed, "train" if train else "eval") as run:
             _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 

@@ -105,7 +105,7 @@ def load(path: str | Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"{path}: {_unreadable(error)}") from error
+        raise UserError(f"{path}: {unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
     return state
@@ -123,8 +123,8 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: incomplete or no safetensors file ({error}); copy or download it again") from error
 
 
-def _unreadable(error: Exception) -> str:
-    """Why a file was not loaded; torch's own message advises to load it with `weights_only=False`."""
+def unreadable(error: BaseException) -> str:
+    """Why torch did not load a file; its own message advises to switch off the protection against code in it."""
     name = re.search(r"GLOBAL (\S+)", str(error))
     if name is None:
         return "incomplete or not a checkpoint; copy or download it again, or name another"
@@ -179,7 +179,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: not saved, because it {_unreadable(error)}") from error
+        raise UserError(f"{path}: not saved, because it {unreadable(error)}") from error
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not saved, because an object in it cannot be stored ({error})") from error
     except (OSError, RuntimeError) as error:
@@ -264,6 +264,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
     weights, expected = weights_of(state), module.state_dict()
     prefix = max(PREFIXES, key=lambda prefix: sum(prefix + name in weights for name in expected))
     found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    found = {_current_name(name, expected): value for name, value in found.items()}
     load_released = getattr(module, "load_released", None)
     if callable(load_released) and found and found.keys().isdisjoint(expected):
         try:
@@ -274,6 +275,14 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
         _load_strictly(module, found, path)
     if broken := not_finite(module):
         raise UserError(f"{path}: {len(broken)} weights are not finite ({first(broken)}); use an earlier checkpoint")
+
+
+def _current_name(name: str, expected: Mapping[str, Any]) -> str:
+    """The name of a weight of `torch.nn.utils.spectral_norm` in today's `parametrizations.spectral_norm`."""
+    layer, _, kind = name.rpartition("weight_")
+    current = {"orig": "weight.original", "u": "weight.0._u", "v": "weight.0._v"}.get(kind)
+    renamed = f"{layer}parametrizations.{current}"
+    return renamed if renamed in expected else name
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

@@ -111,6 +111,7 @@ def reference(
         path: of the file; by default one in the cache folder, whose name depends on the key.
 
     Raises:
+        InvalidInput: fewer than two images.
         UserError: the file is damaged, or of another key: names each entry that differs, with both values.
 
     Example:
@@ -122,6 +123,9 @@ def reference(
         4
     """
     key = reference_key(loader, extractor, keep)
+    if (count := int(str(key["count"]))) < 2:
+        where = getattr(getattr(loader, "dataset", loader), "folder", None)
+        raise InvalidInput(f"{where or key['dataset']}: {count} picture(s) found; statistics need at least 2")
     if path is not None and path.exists():  # it may be someone else's: nothing is written beside it
         return _load(path, key)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
