@@ -13,7 +13,7 @@ from torch import nn
 
 from invariances.cli import edflow
 from invariances.config import allowing
-from invariances.config.allowing import SETTINGS, allow, is_allowed, remember
+from invariances.config.allowing import SETTINGS, allow, is_allowed, modules_here, remember
 from invariances.config.building import build_dataset, build_evaluations
 from invariances.config.classes import locate
 from invariances.config.parts import load_network
@@ -152,6 +152,12 @@ class TestAllowedByName:
         for text in (of_a_stranger, "allow: [os]", "[os]", "\x00", "allow: {os: 1}", "[" * 9999):
             SETTINGS.write_text(text)
             assert not is_allowed("os")
+
+    @pytest.mark.parametrize("name", ["os", "sys", "builtins", "zipimport", "posixpath", "torch", "numpy", "nosuch"])
+    def test_modules_of_python_and_installed_ones_do_not_lie_here(self, here, name):
+        assert modules_here({"model": f"{name}.x"}) == set()
+        Path(f"{name}.py").touch()
+        assert modules_here({"model": f"{name}.x"}) == ({name} if name == "nosuch" else set())
 
     def test_names_are_whole(self, here):
         allow("os")

@@ -126,8 +126,11 @@ def lies_here(module: str) -> bool:
     here, top = Path.cwd(), module.partition(".")[0]
     with suppress(ImportError, ValueError):
         spec = importlib.util.find_spec(top)
-        places = [*(spec.submodule_search_locations or [spec.origin or ""])] if spec else []
-        return top != "logs" and any(Path(place).resolve().parent == here.resolve() for place in places)
+        if spec is None or top == "logs":
+            return False
+        file = [spec.origin] if spec.has_location and spec.origin else []  # that of a built-in module is no path
+        places = [*(spec.submodule_search_locations or file)]
+        return any(Path(place).resolve().parent == here.resolve() for place in places)
     return False
 
 
