@@ -50,6 +50,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def mutate(value: Any, random: random.Random) -> None:
     """Change a nested dict in place: set, delete, add or move a few values."""
     for _ in range(random.choice([1, 1, 1, 2, 3])):
+        if not value:
+            return
         *parents, last = random.choice([place for place in places(value) if place])
         holder = value
         for key in parents:
