@@ -1,6 +1,7 @@
 """Parts of the commands: a parser that raises UserError, overrides `--key VALUE`, signals that end a command."""
 
 import argparse
+import logging
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from invariances.errors import SIGNALS, Stopped, UserError
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +44,8 @@ def split_overrides(
         elif equals and not value:
             raise UserError(f"{word}: has no value; use {key}=null to switch it off")
         else:
+            if key[2:] in overrides:
+                log.warning("%s: is given twice; the last one counts", key)
             overrides[key[2:]] = value if equals else check(key, next(remaining, None))
     return rest, overrides
 

@@ -11,6 +11,8 @@ Both are remembered in `.invariances.yaml` of the working folder, so that one's 
 
 import importlib.util
 import logging
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -108,16 +110,27 @@ def _source(path: str) -> str:
     return ", ".join(_judged.get())
 
 
+def search_here() -> None:
+    """Let imports find the modules of the working folder, after installed ones."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that a file here never hides an installed module
+    importlib.invalidate_caches()
+
+
 def lies_here(module: str) -> bool:
     """Whether a module lies in the working folder, outside of run folders; it need not exist.
 
     Nothing is imported. Installed packages are found first, so that a file here never hides one.
     """
+    search_here()
     here, top = Path.cwd(), module.partition(".")[0]
     with suppress(ImportError, ValueError):
         spec = importlib.util.find_spec(top)
-        places = [*(spec.submodule_search_locations or [spec.origin or ""])] if spec else []
-        return top != "logs" and any(Path(place).resolve().parent == here.resolve() for place in places)
+        if spec is None or top == "logs":
+            return False
+        file = [spec.origin] if spec.has_location and spec.origin else []  # that of a built-in module is no path
+        places = [*(spec.submodule_search_locations or file)]
+        return any(Path(place).resolve().parent == here.resolve() for place in places)
     return False
 
 

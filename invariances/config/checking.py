@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from invariances.config.building import (
@@ -23,6 +24,7 @@ from invariances.config.nodes import class_and_arguments
 from invariances.config.parts import NETWORK, PARTS
 from invariances.config.signatures import describe, find_and_bind, fits, mistakes, parameters, show
 from invariances.errors import UserError
+from invariances.utils.files import n_cpus
 from invariances.utils.names import hint
 
 # Arguments of Lightning's Trainer that a run sets itself, and the keys or flags to use instead.
@@ -36,6 +38,9 @@ SET_BY_RUN = {
     "logger": "integrations",
     "max_epochs": "num_epochs",
     "max_steps": "num_steps",
+    "min_epochs": "num_epochs",
+    "min_steps": "num_steps",
+    "overfit_batches": "a data set of few examples in datasets/train",
     "num_sanity_val_steps": "nothing: sanity steps would initialise ActNorm on validation images",
     "use_distributed_sampler": "nothing: the loader distributes the examples over the devices",
 }
@@ -46,6 +51,7 @@ POSITIVE = (  # arguments of the Trainer that switch training or validation off 
     "limit_val_batches",
     "val_check_interval",
 )
+MOST_NODES = 10_000
 LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
 OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # keys for which null means: not given
@@ -67,7 +73,10 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
     parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
     parts += [_places(given), _integrations(given), _trainer(given), _cache(given), _iterator(given)]
-    found = [line for part in parts for line in part]
+    first: dict[str, str] = {}  # of each key: one mistake may bring others with it
+    for line in chain.from_iterable(parts):
+        first.setdefault(line.partition(": ")[0], line)
+    found = list(first.values())
     if len(found) == 1:
         raise UserError(found[0])
     if found:
@@ -178,6 +187,9 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     for name in POSITIVE:
         if name in section and type(section[name]) in (int, float) and section[name] <= 0:
             yield f"trainer/{name}: got {section[name]}; expected more than 0"
+    for name, most in {"devices": max(16, n_cpus()), "num_nodes": MOST_NODES}.items():
+        if type(section.get(name)) in (int, float) and section[name] > most:
+            yield f"trainer/{name}: got {section[name]}; expected at most {most} on this machine"
     rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
     yield from find_and_bind(partial(known_class, "pytorch_lightning.Trainer"), rest, "trainer")
 

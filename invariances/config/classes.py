@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import os
 import pkgutil
 import sys
 import traceback
@@ -10,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from invariances.config.aliases import OLD
-from invariances.config.allowing import is_allowed, is_dotted, lies_here, require_allowed
+from invariances.config.allowing import is_allowed, is_dotted, lies_here, require_allowed, search_here
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
 
@@ -33,7 +32,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
     if not is_dotted(path) or "." not in path:
         raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
     module_path, _, name = path.rpartition(".")
-    _search_here()
+    search_here()
     if not is_allowed(module_path) and not _exists(module_path):
         raise UserError(f"{key}: no module named {_near(module_path, name, module_path.partition('.')[0])}")
     require_allowed(module_path, path, key)
@@ -55,12 +54,6 @@ def known_class(path: str) -> type:
     """The class at a dotted path that stands in this package's code, not in a config."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
-
-
-def _search_here() -> None:
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that a file here never hides an installed module
-    importlib.invalidate_caches()
 
 
 def _exists(path: str) -> bool:

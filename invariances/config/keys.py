@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from invariances.utils.files import n_cpus
+
 
 @dataclass(frozen=True)
 class Key:
@@ -45,7 +47,9 @@ KEYS = {
     "keep_best": Key(str, None, "metric, such as validation/loss or fid_*: the best checkpoint is kept as best.ckpt"),
     "early_stopping": Key(int, None, "evaluations without a better keep_best that end the training", at_least=1),
     "seed": Key(int, 0, "seed of all random numbers", at_least=0, at_most=2**32 - 1),
-    "n_data_processes": Key(int, 0, "processes that load data; 0 loads in the main process", at_least=0),
+    "n_data_processes": Key(
+        int, 0, "processes that load data; 0 loads in the main process", at_least=0, at_most=max(64, 4 * n_cpus())
+    ),
     "test_mode": Key(bool, False, "if true, the config only evaluates, and -t is refused"),
     "cache": Key(dict, {}, "representations: true computes what frozen networks make of the images only once"),
     "trainer": Key(dict, {}, "arguments of pytorch_lightning.Trainer"),

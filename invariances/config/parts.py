@@ -14,7 +14,8 @@ from typing import Any
 from invariances.config.allowing import judging
 from invariances.config.classes import known_class, locate
 from invariances.config.nodes import CHECKPOINT, TRAINED, class_and_arguments, is_greybox, is_trained
-from invariances.config.signatures import find_and_bind, make, parameters, prefix_errors, show
+from invariances.config.signatures import call, find_and_bind, make, parameters, prefix_errors, show
+from invariances.config.sizes import require_fits
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.names import hint
 
@@ -77,7 +78,10 @@ def is_conditioned(config: Config) -> bool:
 def _build_class(config: Config, name: str) -> Any:
     section = arguments_section(config, name)
     arguments = build_networks(config.get(section) or {}, section)
-    return make(locate(config.get(name), name, NETWORK), arguments, section)
+    cls = locate(config.get(name), name, NETWORK)
+    if cls.__module__.startswith(("invariances.", "torch.nn.")):  # others may do more than build
+        require_fits(lambda: call(cls, arguments), section)
+    return make(cls, arguments, section)
 
 
 # A network split at a layer.
@@ -132,7 +136,7 @@ def _build_greybox(node: Mapping[str, Any], name: str) -> Any:
 
 
 def _split(arguments: Mapping[str, Any], name: str) -> Any:
-    with prefix_errors(name, InvalidInput):  # other errors come from the network's own forward pass
+    with prefix_errors(name, InvalidInput, MemoryError):  # other errors come from the network's own forward pass
         return known_class(GREYBOX)(**arguments)
 
 

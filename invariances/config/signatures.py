@@ -92,19 +92,24 @@ def make(cls: type, arguments: Mapping[str, Any], section: str) -> Any:
     Raises:
         UserError: the constructor refuses them; see `prefix_errors`.
     """
+    with prefix_errors(section, ValueError, OSError, RuntimeError, MemoryError, ArithmeticError):
+        return call(cls, arguments)
+
+
+def call(cls: type, arguments: Mapping[str, Any]) -> Any:
+    """Call a constructor with arguments cast to the annotated types."""
     accepted, _ = parameters(cls)
     kinds = {name: parameter.annotation for name, parameter in accepted.items()}
-    with prefix_errors(section, ValueError, OSError):
-        return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
+    return cls(**{name: cast(value, kinds.get(name)) for name, value in arguments.items()})
 
 
 @contextmanager
 def prefix_errors(section: str, *refusals: type[Exception]) -> Iterator[None]:
     """Turn the errors by which code refuses a section's arguments into a UserError with the section's name.
 
-    A constructor refuses arguments by a ValueError, or by the OSError of a file that they name; code that runs
-    networks or reads examples only by InvalidInput. Errors of other types are bugs, or limits of the machine, and
-    keep their type and traceback.
+    A constructor refuses arguments by a ValueError, or by the OSError of a file that they name; torch's layers by a
+    RuntimeError, and numbers that are too large by a MemoryError. Code that runs networks or reads examples refuses
+    them only by InvalidInput. Errors of other types are bugs, and keep their type and traceback.
 
     Args:
         section: key of the config.
@@ -116,7 +121,8 @@ def prefix_errors(section: str, *refusals: type[Exception]) -> Iterator[None]:
     try:
         yield
     except refusals as error:
-        raise UserError(f"{section}: {error}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{section}: {reason}") from error
 
 
 def fits(value: Any, annotation: Any) -> bool:

@@ -18,12 +18,32 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from invariances.data.memmap import MemmapImages
 from invariances.data.random_streams import RandomStreams
 from invariances.errors import InvalidInput
 
 Batch = dict[str, Tensor]
+
+
+class _WholeBatch(dict[str, Tensor]):
+    """A batch made at once, which torch's own collate function, too, returns unchanged.
+
+    That function looks at the first example, `batch[0]`, and then for its type in a table that takes further entries.
+    """
+
+    def __missing__(self, key: object) -> "_Collated":
+        if key == 0:
+            return _Collated()
+        raise KeyError(key)
+
+
+class _Collated:
+    """Stands for the first example of a batch that needs no collate function."""
+
+
+default_collate_fn_map[_Collated] = lambda batch, **_: dict(batch)
 Labels = dict[str, Tensor]  # each (N,), int64
 Bytes = UInt8[np.ndarray, "examples channels height width"]
 Images = Bytes | MemmapImages
@@ -99,7 +119,7 @@ class BatchedDataset(Dataset[Batch], ABC):
     """A map-style data set that computes whole batches by array operations.
 
     A subclass implements `make`. `data[i]` is one example, a dict of tensors; `data.__getitems__(indices)`
-    is a batch, the same dict with a leading dimension: `DataLoader(data, batch_size=25, collate_fn=dict)`.
+    is a batch, the same dict with a leading dimension, as is each batch of `DataLoader(data, batch_size=25)`.
     Everything random in an example is a function of (seed, epoch, index): the same alone or in any batch,
     in any worker and in any run; different in every epoch.
 
@@ -159,7 +179,7 @@ class BatchedDataset(Dataset[Batch], ABC):
             raise IndexError(f"index {outside[0]} is outside {type(self).__name__} of {self._n} examples")
         index = index % max(self._n, 1)
         seed = _FIXED_SEED if self.seed is None else self.seed
-        return self.make(index, RandomStreams(seed, self.epoch, index))
+        return _WholeBatch(self.make(index, RandomStreams(seed, self.epoch, index)))
 
     @abstractmethod
     def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:

@@ -15,6 +15,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import VGG16_Weights
 
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.checkpoints import unreadable
 from invariances.utils.download import download
 from invariances.utils.names import hint
 
@@ -144,7 +145,7 @@ def _check_backbone() -> None:
             download(file, [url], f"sha256:{file.stem.rpartition('-')[2]}")
         torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = unreadable(error) if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0]
         raise UserError(
             f"LPIPS needs the VGG16 weights {file}, which could not be read or downloaded ({reason}): put "
             f"{url} there, or set Loss/perceptual_weight: 0, or compare in the features of a "

@@ -77,6 +77,9 @@ def train(
     same = not (restart or allow_other_network)
     built = _build(config, checkpoint, train=True, resume=not restart, same_networks=same, debug=debug)
     num_steps = config.get("num_steps") or config["num_epochs"] * _epoch_length(config, len(built.train_loader))
+    if config.get("decay_start", 0) > num_steps:
+        decay = config["decay_start"]
+        log.warning("decay_start: %d is after the last step, %d: the learning rate will not fall", decay, num_steps)
     begin = 0 if restart else int(built.iterator.step)
     built.iterator.step.fill_(begin)
     if begin >= num_steps and not debug:

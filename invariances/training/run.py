@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("logs")
 LATEST = "latest:"
+LONGEST_NAME = 150
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
 
 
@@ -65,6 +66,8 @@ class Run:
         Raises:
             UserError: the folder cannot be made.
         """
+        if len(name) > LONGEST_NAME:
+            raise UserError(f"-n {name[:20]}…: has {len(name)} characters; expected at most {LONGEST_NAME}")
         stem = f"{_now()}_{_file_name(name) or 'run'}"
         run = cls(_first_free(lambda suffix: _make_folder(Path(root, stem + suffix, "configs"))).parent)
         _point_latest(run.path, run.path.parent)

@@ -64,6 +64,8 @@ def damage(path: Path) -> str | None:
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
     size = path.stat().st_size
     broken = f"incomplete or not a checkpoint ({size:,} bytes); copy or download it again, or name another"
+    if path.suffix == SAFETENSORS:
+        return None if size else broken  # its reader checks the rest
     if zipfile.is_zipfile(path):
         return None if _is_intact_archive(path) else broken
     with path.open("rb") as file:
@@ -76,7 +78,8 @@ def _is_intact_archive(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
             is_state = "data.pkl" in names and "constants.pkl" not in names  # TorchScript has both, and is a program
-            return is_state and archive.testzip() is None
+            has_checksums = any(member.CRC for member in archive.infolist())  # torch can leave them out
+            return is_state and not (has_checksums and archive.testzip())
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error):
         return False
 
@@ -112,7 +115,7 @@ def load(path: str | Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"{path}: {_unreadable(error)}") from error
+        raise UserError(f"{path}: {unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
     return state
@@ -123,8 +126,8 @@ def _load_model_folder(folder: Path) -> dict[str, Any]:
     return {**load(folder / facts.weights), "config": facts.config, "networks": facts.networks}
 
 
-def _unreadable(error: Exception) -> str:
-    """Why a file was not loaded; torch's own message advises to load it with `weights_only=False`."""
+def unreadable(error: BaseException) -> str:
+    """Why torch did not load a file; its own message advises to switch off the protection against code in it."""
     name = re.search(r"GLOBAL (\S+)", str(error))
     if name is None:
         return "incomplete or not a checkpoint; copy or download it again, or name another"
@@ -205,7 +208,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: not saved, because it {_unreadable(error)}") from error
+        raise UserError(f"{path}: not saved, because it {unreadable(error)}") from error
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not saved, because an object in it cannot be stored ({error})") from error
     except (OSError, RuntimeError) as error:
@@ -315,7 +318,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: str | Path) 
         UserError: weights are missing, unknown, of another shape or not finite: how many, and the first of them.
     """
     weights, expected = weights_of(state), module.state_dict()
-    found = without_prefix(weights, expected)
+    found = {_current_name(name, expected): value for name, value in without_prefix(weights, expected).items()}
     if not _load_released(module, weights, n_known=len(found.keys() & expected.keys()), path=path):
         _load_strictly(module, found, path)
     if broken := not_finite(module):
@@ -360,6 +363,14 @@ def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the longest prefix of wrappers that all names have."""
     prefix = max((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in weights)), key=len)
     return {name.removeprefix(prefix): value for name, value in weights.items()}
+
+
+def _current_name(name: str, expected: Mapping[str, Any]) -> str:
+    """The name of a weight of `torch.nn.utils.spectral_norm` in today's `parametrizations.spectral_norm`."""
+    layer, _, kind = name.rpartition("weight_")
+    current = {"orig": "weight.original", "u": "weight.0._u", "v": "weight.0._v"}.get(kind)
+    renamed = f"{layer}parametrizations.{current}"
+    return renamed if renamed in expected else name
 
 
 def _load_strictly(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

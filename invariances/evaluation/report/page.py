@@ -192,7 +192,7 @@ def _template() -> Template:
 
 
 def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.+-]+", "-", name)
+    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)[:80]
 
 
 def _write_table(path: Path, layers: list[EvaluatedLayer], columns: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ def _lines(axis: Axes, layers: Layers, series: Mapping[str, tuple[str, str]]) ->
         if not np.isnan(values).all():
             (line,) = axis.plot(positions, values, style, label=label)
             axis.fill_between(positions, values - widths, values + widths, color=line.get_color(), alpha=0.15, lw=0)
-    axis.set_xticks(positions, [name for name, _ in layers], rotation=20, ha="right")
+    axis.set_xticks(positions, [short(name) for name, _ in layers], rotation=20, ha="right", parse_math=False)
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), max(1.05, axis.get_ylim()[1]))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
@@ -81,6 +81,16 @@ def _lines(axis: Axes, layers: Layers, series: Mapping[str, tuple[str, str]]) ->
 def _values(layers: Layers, name: str) -> NDArray[np.float64]:
     found = [metrics.get(name) for _, metrics in layers]
     return np.array([np.nan if value is None else value for value in found])
+
+
+def short(name: str, n: int = 40) -> str:
+    """A name of at most n printable characters, for a figure.
+
+    >>> short("conv1"), short("x" * 99, n=3)
+    ('conv1', 'xxx…')
+    """
+    printable = "".join(character if character.isprintable() else "?" for character in name)
+    return printable if len(printable) <= n else f"{printable[:n]}…"
 
 
 def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure:
@@ -101,7 +111,7 @@ def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure
     for axis in axes.flat:
         axis.set_axis_off()
     for label, column in columns.items():
-        axes[0, column].set_title(label, fontsize=8)
+        axes[0, column].set_title(short(label), fontsize=8, parse_math=False)
         for axis, picture in zip(axes[:, column], views[label], strict=False):
             pixels = picture.transpose(1, 2, 0).squeeze()
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from invariances.evaluation.metrics.fid.reference import DAMAGED
 from invariances.evaluation.report.others import built_in
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES = 10**9  # of the pictures of one evaluation
 
 Metrics = dict[str, float | None]
 
@@ -53,10 +57,18 @@ class StoredEvaluation:
         Raises:
             ValueError: the file holds something else.
         """
-        with np.load(self.folder / "grid.npz", allow_pickle=False) as file:
-            views = dict(file)
-        if not views or any(view.dtype != np.uint8 or view.ndim != 4 for view in views.values()):
-            raise ValueError("grid.npz holds no pictures; expected bytes (B, C, H, W)")
+        path = self.folder / "grid.npz"
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"grid.npz holds more than {MOST_BYTES:,} bytes")
+        with np.load(path, allow_pickle=False) as file:
+            views = {name: np.asarray(view) for name, view in file.items()}
+        shapes = {view.shape for view in views.values() if view.dtype == np.uint8 and view.ndim == 4}
+        if len(views) < 1 or len(shapes) != 1 or any(view.shape not in shapes for view in views.values()):
+            raise ValueError("grid.npz holds no pictures of one shape; expected bytes (B, C, H, W)")
+        shape = shapes.pop()
+        if shape[1] not in (1, 3) or 0 in shape:
+            raise ValueError(f"grid.npz holds pictures of shape {shape}; expected (B, 1 or 3, H, W)")
         return views
 
 
@@ -75,7 +87,31 @@ def read(folder: Path) -> StoredEvaluation:
     for name, kind in kinds.items():
         if not isinstance(facts.get(name), kind):
             raise ValueError(f"metrics.json has {facts.get(name)!r} for {name}; expected a {kind.__name__}")
+    facts["metrics"] = {name: _number(name, value) for name, value in facts["metrics"].items()}
+    texts = [facts.get("layer", ""), *facts["metrics"], *facts.get("factors", ()), *facts.get("legend", {}).values()]
+    for text in texts:
+        _require_text(text)
+    if any(type(size) is not int or "/" in name for name, size in facts.get("factors", {}).items()):
+        raise ValueError(f"metrics.json has {facts['factors']!r} for factors; expected names and sizes")
     return StoredEvaluation(folder, **({"legend": built_in(facts["metrics"])} | {name: facts[name] for name in kinds}))
+
+
+def _number(name: str, value: object) -> float | None:
+    """A number of `metrics.json`; None if it is not finite."""
+    if value is not None and type(value) not in (int, float, bool):
+        raise ValueError(f"metrics.json has {value!r} for {name}; expected a number")
+    try:
+        number = math.nan if value is None else float(str(value))
+    except ValueError:  # true, false
+        number = float(value is True)
+    return number if math.isfinite(number) else None
+
+
+def _require_text(text: object) -> None:
+    """Refuse what cannot stand on a page: no text, or halves of characters that UTF-8 lacks."""
+    if not isinstance(text, str):
+        raise ValueError(f"metrics.json has {text!r} where text is expected")
+    text.encode()
 
 
 def newest(run: Path) -> tuple[StoredEvaluation, Mapping[str, NDArray[np.uint8]]]:

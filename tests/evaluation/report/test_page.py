@@ -30,6 +30,14 @@ def without_time(path):
     path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "time"}))
 
 
+def with_facts(**facts):
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def with_pictures(*shapes):
+    return lambda path: np.savez(path, *(np.zeros(shape, np.uint8) for shape in shapes))
+
+
 def no_pictures(path):
     np.savez(path)
 
@@ -41,6 +49,17 @@ def no_pictures(path):
         ("metrics.json", without_time),
         ("metrics.json", lambda path: path.write_text("[1, 2]")),
         ("metrics.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("metrics.json", with_facts(layer="\ud800")),
+        ("metrics.json", with_facts(metrics={"cosine": "0.9"})),
+        ("metrics.json", with_facts(metrics={"cosine": [0.9]})),
+        ("metrics.json", with_facts(metrics={"\udfff": 0.9})),
+        ("metrics.json", with_facts(legend={"cosine": ["a"]})),
+        ("metrics.json", with_facts(factors={"../../secret": 3})),
+        ("metrics.json", with_facts(factors={"digit": "3"})),
+        ("metrics.json", lambda path: path.write_text("[" * 100_000)),
+        ("grid.npz", with_pictures((2, 7, 4, 4))),
+        ("grid.npz", with_pictures((0, 3, 4, 4))),
+        ("grid.npz", with_pictures((1, 3, 4, 4), (1, 3, 4, 5))),
         ("grid.npz", cut),
         ("grid.npz", lambda path: path.write_bytes(b"")),
         ("grid.npz", no_pictures),
@@ -208,3 +227,29 @@ def test_the_map_of_layers_and_attributes():
 def test_an_attribute_that_the_autoencoder_loses_is_grey():
     figure = attribute_map([("conv1", {"attribute_hue": 0.9, "attribute_hue_autoencoder": 0.2})])
     assert figure.axes[0].images[0].get_array().mask.all()
+
+
+@pytest.mark.parametrize("layer", [r"$\frac{$", "$x$", "a" * 5000, "a\x00b\nc", "𝔸 ネ", "../../up", "%s{}"])
+def test_odd_names_of_layers_are_shown_as_they_are(tmp_path, layer):
+    evaluation(tmp_path / "run", "good", layer=layer)
+    evaluation(tmp_path / "other", "good")
+    page = write_report([[tmp_path / "run"], [tmp_path / "other"]], tmp_path / "out").read_text()
+    assert str(escape(layer.replace("\r", ""))) in page
+    assert {path.parent for path in tmp_path.rglob("*.png")} == {tmp_path / "out"}
+
+
+def test_numbers_that_are_not_finite_are_left_out(tmp_path):
+    folder = evaluation(tmp_path / "run", "good")
+    with_facts(metrics={"cosine": 0.25, "mine": float("nan"), "yours": 10**400})(folder / "metrics.json")
+    page = write_report([[tmp_path / "run"]], tmp_path / "out").read_text()
+    assert "0.250" in page and "nan" not in page and "inf" not in page
+
+
+def test_links_out_of_the_report_are_not_written_through(tmp_path):
+    evaluation(tmp_path / "run", "good")
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ladder.csv").symlink_to(tmp_path / "victim")
+    with pytest.raises(UserError, match=r"ladder\.csv is a link out of this folder"):
+        write_report([[tmp_path / "run"]], tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine"

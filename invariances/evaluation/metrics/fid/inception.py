@@ -10,6 +10,7 @@ from torch import nn
 
 from invariances.errors import UserError
 from invariances.evaluation.metrics.fid.extractors import Mode, PictureExtractor
+from invariances.utils.checkpoints import unreadable
 from invariances.utils.download import download, verified
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -41,7 +42,7 @@ def inception(mode: Mode = "legacy", weights: str | Path | None = None) -> Pictu
         state = torch.load(path, map_location="cpu", weights_only=True)
         trunk.load_state_dict({name: w for name, w in state.items() if not name.startswith("fc.")})
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, AttributeError) as error:
-        raise WeightsMissing(f"{path}: cannot be read as weights of Inception ({_line(error)})") from error
+        raise WeightsMissing(f"{path}: cannot be read as weights of Inception ({_reason(error)})") from error
     trunk = trunk.to(memory_format=torch.channels_last)  # a third faster, on CPUs too
     return PictureExtractor("inception", trunk, 299, mode)
 
@@ -97,6 +98,10 @@ def published_inception() -> Path:
             f"Inception's weights are not there: {_line(error)}, or set fid/features to random or to a network and a "
             "layer"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return unreadable(error) if isinstance(error, pickle.UnpicklingError) else _line(error)
 
 
 def _line(error: Exception) -> str:

@@ -118,6 +118,7 @@ def reference(
         path: of the file; by default one in the cache folder, whose name depends on the key.
 
     Raises:
+        InvalidInput: fewer than two images.
         UserError: the file is damaged, or of another key: names each entry that differs, with both values.
 
     Example:
@@ -132,6 +133,9 @@ def reference(
         n = sum(len(images) for images in _images(loader))
         return _from_moments(path, n, *moments)
     key = reference_key(loader, extractor, keep)
+    if (count := int(str(key["count"]))) < 2:
+        where = getattr(getattr(loader, "dataset", loader), "folder", None)
+        raise InvalidInput(f"{where or key['dataset']}: {count} picture(s) found; statistics need at least 2")
     if path is not None and path.exists():  # it may be someone else's: nothing is written beside it
         return _load(path, key)
     path = path or cache_root() / "fid" / f"{_digest(json.dumps(key).encode())}.npz"
@@ -254,7 +258,7 @@ def _read(path: Path) -> Arrays:
     if isinstance(loaded, np.ndarray):
         raise ValueError("it is a single array; expected an archive of several, .npz")
     with loaded as file:
-        arrays = dict(file)
+        arrays = {name: value for name, value in file.items() if isinstance(value, np.ndarray)}
     if missing := {"key", "n", "mean", "cov", "features"} - arrays.keys():
         raise ValueError(
             f"it holds {', '.join(arrays)} but not {', '.join(sorted(missing))}; expected all of them"
