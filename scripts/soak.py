@@ -29,7 +29,7 @@ from invariances.training.run import Run
 from invariances.utils import checkpoints
 
 DIGITS = Path(__file__).resolve().parents[1] / "configs" / "digits"
-QUICK = ["--batch_size", 150, "--num_steps", 40, "--decay_start", 20, "--ckpt_freq", 5, "--log_freq", 5]
+QUICK = ["--batch_size", 150, "--num_steps", 80, "--decay_start", 40, "--ckpt_freq", 5, "--log_freq", 5]
 QUICK += ["--trainer/check_val_every_n_epoch", 1, "--trainer/accelerator", "cpu", "-l", "warning"]
 FLOW = ["--Transformer/hidden_dim", 8, "--Transformer/n_flow", 2, "--evaluation/grid/n_images", 2]
 TASKS = {  # in an order in which each finds the networks that it needs
@@ -66,7 +66,7 @@ def soaked(task: str, kills: int) -> bool:
         return True
     whole, done = newest(task, "whole"), 0
     for _ in range(kills):
-        done += kill(lambda: words(task, "broken"), random.uniform(0, duration))
+        done += kill(lambda: words(task, "broken"), random.uniform(0, duration / 4))
     finish(words(task, "broken"))
     found = differences(whole, newest(task, "broken"))
     found += report_differences(whole, kills) if task == "cinn" else []

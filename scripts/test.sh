@@ -9,3 +9,4 @@ ruff check .
 mypy
 export OMP_NUM_THREADS=1  # one process a core is faster than threads that wait for each other
 python -m pytest -n auto "$@"
+python scripts/soak.py --kills 3 clf

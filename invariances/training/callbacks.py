@@ -33,6 +33,13 @@ class StepCounter(pl.Callback):
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        loop = trainer.fit_loop
+        if loop.restarted_mid_epoch and loop.epoch_loop.batch_progress.is_last_batch:
+            # Lightning would not count the epoch that begins now, and a checkpoint within it would be resumed with
+            # the number of its batches forgotten
+            loop.reset_restart_stage()
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         pl_module.step += 1
         # the axis of all logs

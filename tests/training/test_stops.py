@@ -422,3 +422,17 @@ def test_c09_full_disk_before_the_first_step(monkeypatch, capsys):
 
 def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_run_that_was_resumed_at_the_end_of_an_epoch_is_killed_again_within_the_next(monkeypatch):
+    settings = {"num_steps": "16", "ckpt_freq": "1"}
+    whole, _ = train(**settings)
+    for step in (5, 7, 11):  # epochs have four steps
+        with monkeypatch.context() as patch:
+            killed_at(patch, saving.Checkpoints, "save_if_due", step)
+            again = ["-p", "logs/latest", "-t"]
+            with pytest.raises(Killed):
+                edflow.main(words(experiment_name="broken", **settings) if step == 5 else again)
+    broken = Run.open("logs/latest")
+    assert edflow.main(["-p", str(broken.path), "-t"]) == 0
+    require_equal(broken, whole)
