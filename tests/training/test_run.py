@@ -14,7 +14,7 @@ from invariances.config.reading import read_file
 from invariances.config.resolving import resolve_checkpoints
 from invariances.errors import UserError
 from invariances.training import run as runs
-from invariances.training.run import Run, launch_command, resolve_checkpoint
+from invariances.training.run import Run, grouped_by_seed, launch_command, resolve_checkpoint
 from invariances.utils import checkpoints
 
 
@@ -405,3 +405,10 @@ class TestAbandon:
         run = trained()
         run.abandon()
         assert run.config()["experiment_name"] == "ae"
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group():
+    first, other, second = trained(seed=0), trained(seed=0, batch_size=4), trained(seed=1)
+    again = trained(seed=1)
+    assert grouped_by_seed([first, other, second, again]) == [[first, second], [other], [again]]
+    assert grouped_by_seed([]) == []

@@ -210,10 +210,13 @@ def _number(value: float | None) -> str:
 def _title(name: str) -> str:
     """The name of a number as it stands on the page.
 
-    >>> _title("cosine_autoencoder"), _title("half_v_squared")
-    ('cosine reconstruction', '½v²')
+    >>> _title("cosine_autoencoder"), _title("half_v_squared"), _title("spread_skill")
+    ('cosine reconstruction', '½v²', 'spread / error')
     """
-    return name.replace("autoencoder", "reconstruction").replace("half_v_squared", "½v²").replace("_", " ")
+    words = {"autoencoder": "reconstruction", "half_v_squared": "½v²", "spread_skill": "spread / error"}
+    for old, new in words.items():
+        name = name.replace(old, new)
+    return name.replace("_", " ")
 
 
 def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:

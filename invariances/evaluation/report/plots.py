@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 Layers = Sequence[tuple[str, Mapping[str, float | None]]]
 
-KEPT = {"class_agreement": ("class", "C0-o"), "hue_agreement": ("colour", "C3-o")}
+KEPT = {
+    "class_agreement": ("class", "C0-o"),
+    "hue_agreement": ("colour", "C3-o"),
+    "hue_agreement_mlp": ("colour, of an MLP", "C3:"),
+}
 SIMILARITY = {
     "cosine_autoencoder": ("reconstruction", "C7--"),
     "cosine": ("samples", "C2-o"),
@@ -19,6 +23,7 @@ SIMILARITY = {
 OPEN = {
     "residual_variance": ("codes, measured", "C4-o"),
     "variance_explained_by_v": ("codes, the flow's claim", "C4--s"),
+    "residual_variance_mlp": ("codes, error of an MLP", "C4:"),
     "diversity": ("pixels of the samples", "C1-o"),
 }
 RETRIEVED = {

@@ -184,7 +184,7 @@ def test_measured_and_claimed_variance_stand_together_under_their_names(tmp_path
     assert table.index("measured") < table.index("the flow&#39;s claim: explained by v")
     assert "0.600</td><td>0.250</td>" in table and "variance of the pixels" in table
     ladder = page[page.index("1. conv1") :].split("</table>")[0]
-    assert "residual variance</th><th>spread skill</th><th>½v²</th>" in ladder
+    assert "residual variance</th><th>spread / error</th><th>½v²</th>" in ladder
 
 
 def test_every_reference_stands_next_to_its_measure(tmp_path):
@@ -253,3 +253,19 @@ def test_links_out_of_the_report_are_not_written_through(tmp_path):
     with pytest.raises(UserError, match=r"ladder\.csv is a link out of this folder"):
         write_report([[tmp_path / "run"]], tmp_path / "out")
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_trainings_that_differ_in_their_seed_alone_are_one_row_with_their_mean_and_spread(tmp_path):
+    for run, cosine in (("a", 0.25), ("b", 0.75)):
+        rewrite(evaluation(tmp_path / run, "one"), metrics={"cosine": cosine, "cosine_ci": 0.125, "nll": 2.0})
+    page = write_report([[tmp_path / "a", tmp_path / "b"]], tmp_path / "out").read_text()
+    assert page.count("<h2>1. conv1</h2>") == 1 and "<h2>2. conv1</h2>" not in page
+    assert "<td>0.500<small>± 0.125</small><small>σ 0.354</small></td>" in page and "<td>2.000</td>" in page
+    assert "<dt>σ</dt>" in page and "means\nof 2</p>" in page and "Other numbers" not in page
+
+
+def test_a_number_that_one_training_lacks_is_left_blank(tmp_path):
+    for run, nll in (("a", 1.5), ("b", None)):
+        rewrite(evaluation(tmp_path / run, "one"), metrics={"cosine": 0.5, "nll": nll})
+    page = write_report([[tmp_path / "a", tmp_path / "b"]], tmp_path / "out").read_text()
+    assert "1.500" not in page and "0.500" in page

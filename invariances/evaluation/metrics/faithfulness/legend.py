@@ -3,7 +3,8 @@
 LEGEND = {
     "class_agreement": "Share of the samples whose predicted class is that of their input. 1: the class is kept.",
     "hue_agreement": "Cosine of the angle between the hue of a sample and that of its input. "
-    "1: the hue is kept; 0: the hues are independent, so the layer does not hold the colour.",
+    "1: the hue is kept; 0: the hues are independent: the layer does not hold the colour, or the flow misses it, as "
+    "the hue agreement of the MLP tells.",
     "cosine": "Similarity between the layer's responses to a sample and to its input. They should be the same, so high "
     "is right. The references tell what is high: the autoencoder's reconstruction of the input, the most similar other "
     "real image (nearest), and any other image (random).",
