@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 import streamlit as st
 import torch
@@ -23,7 +23,7 @@ from invariances.utils.images import grid, to_uint8
 
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
-URL = "query-params"
+URL: Final = "query-params"
 
 
 @contextmanager
