@@ -197,5 +197,5 @@ def may_write(path: str | Path) -> bool:
     (True, False)
     """
     target = Path(path).expanduser().resolve()
-    folders = (data_root(), cache_root(), *_remembered("write"))
+    folders: list[str | Path] = [data_root(), cache_root(), *_remembered("write")]
     return any(target.is_relative_to(Path(folder).resolve()) for folder in folders)

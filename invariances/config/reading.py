@@ -1,7 +1,7 @@
 """Read YAML files and overrides from the command line into one plain dict."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 

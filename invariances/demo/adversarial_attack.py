@@ -26,7 +26,7 @@ def main() -> None:
         columns[1].caption(f"{epsilon * LEVELS:.1f} of 255 levels of a pixel")
         n_samples = st.slider("Samples", 4, 20, 6, key="samples", bind=URL)
         seed = choose_seed()
-        for name, each in attacked(model, image, method.startswith("PGD"), epsilon, seed).items():
+        for name, each in attacked(model, image, str(method).startswith("PGD"), epsilon, seed).items():
             show_version(model, name, each, n_samples, seed)
 
 

@@ -61,12 +61,12 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
         raise UserError(f"there is no run of a {what} to show; train one, see README.md, or leave out the runs")
     networks = list(dict.fromkeys(source.network for source in sources))
     columns = st.columns(2)
-    network = columns[0].selectbox("Network", networks, key=f"network{key}", bind=URL)
+    network = columns[0].selectbox("Network", networks, key=f"network{key}", bind=URL) or networks[0]
     layers = labelled([source for source in sources if source.network == network])
     label = columns[1].selectbox(
         "Layer" if kind == "cinn" else "Model", list(layers), min(default, len(layers) - 1), key=f"layer{key}", bind=URL
     )
-    return layers[label]
+    return layers[label or next(iter(layers))]
 
 
 def labelled(sources: list[Source]) -> dict[str, Source]:

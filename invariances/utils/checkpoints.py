@@ -64,8 +64,6 @@ def damage(path: Path) -> str | None:
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
     size = path.stat().st_size
     broken = f"incomplete or not a checkpoint ({size:,} bytes); copy or download it again, or name another"
-    if path.suffix == SAFETENSORS:
-        return None if size else broken  # its reader checks the rest
     if zipfile.is_zipfile(path):
         return None if _is_intact_archive(path) else broken
     with path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torchvision
@@ -48,7 +48,7 @@ class ResidualEncoder(nn.Module):
             self.network = load_network(f"torchvision:{type}", "IMAGENET1K_V1").network
         else:
             self.network = torchvision.models.get_model(type, norm_layer=NORMS[norm])
-        self.head = nn.Conv2d(self.network.fc.in_features, out_channels, 1)
+        self.head = nn.Conv2d(cast(nn.Linear, self.network.fc).in_features, out_channels, 1)
         self.network.fc = nn.Identity()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(-1, 1, 1), persistent=False)

@@ -1,7 +1,7 @@
 """Autoencoders with codes of any shape, as first stages whose codes are vectors."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -55,7 +55,7 @@ class VectorCodes(nn.Module):
             network: see above; its `encode` is called once, in the mode that it is in.
             image: in [-1, 1], of the size of all others.
         """
-        encode = network.encode  # type: ignore[operator]  # a method, of a class that mypy does not know
+        encode = cast(Any, network).encode  # a method, of a class that mypy does not know
         shape = tuple(gaussian(encode(image)).mean.shape[1:])
         return network if shape == (getattr(network, "z_dim", None), 1, 1) else VectorCodes(network, shape)
 
