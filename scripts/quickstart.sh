@@ -10,9 +10,7 @@ echo "Installing (PyTorch is large; this happens once) …"
 layers="conv1 conv2 conv3 penultimate logits"
 edflow -b configs/digits/clf.yaml -t
 edflow -b configs/digits/ae.yaml -t
-for layer in $layers; do
-  edflow -b configs/digits/cinn.yaml "configs/digits/layers/$layer.yaml" -t
-done
+edflow -b configs/digits/cinn.yaml -t --each $(printf 'configs/digits/layers/%s.yaml ' $layers) --jobs "$(nproc)"
 
 invariances report $(printf 'latest:digits_cinn_%s ' $layers) -o logs/report
 echo "Open $PWD/logs/report/report.html in a browser."

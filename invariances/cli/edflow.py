@@ -6,6 +6,7 @@ The flags select one of these:
 |---|---|---|
 | `-b A.yaml B.yaml -t` | train from the start, or from the weights of its `checkpoint` | new run |
 | `-b A.yaml -t --seeds N` | train N times, with the seeds 0 … N − 1 | N new runs |
+| `-b A.yaml -t --each B.yaml C.yaml` | train A + B and A + C | a new run for each |
 | `-b A.yaml -t -c CKPT` | train from the weights of CKPT, from step 0 | new run |
 | `-b A.yaml -c CKPT` | evaluate CKPT | new run |
 | `-b A.yaml` | evaluate the `checkpoint` that it names | new run |
@@ -30,7 +31,7 @@ from importlib.metadata import version
 from typing import Any
 
 from invariances.cli.command_line import Parser, raise_on_signals, split_overrides
-from invariances.cli.seeds import train_seeds
+from invariances.cli.series import check_series, is_series, train_series
 from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
@@ -42,6 +43,7 @@ EXAMPLES = """examples:
   edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t
   edflow -b configs/digits/clf.yaml -t --batch_size 100 --Model/width=16
   edflow -b configs/digits/clf.yaml -t --seeds 5                   five trainings that differ in their seed alone
+  edflow -b configs/digits/cinn.yaml -t --each configs/digits/layers/*.yaml --jobs 2
   edflow -p logs/latest                                            evaluate the last checkpoint
   edflow -p logs/latest -t --num_steps 2000                        resume, and train longer
   edflow -p logs/latest -c logs/latest/train/checkpoints/model-600.ckpt
@@ -78,6 +80,17 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "metavar": "N",
         "help": "train N times, with the seeds 0 … N − 1; `invariances report` shows the spread over them",
     },
+    ("--each",): {
+        "nargs": "+",
+        "action": "extend",
+        "metavar": "FILE",
+        "help": "a training for each of these files, which is merged into those of -b",
+    },
+    ("--jobs",): {
+        "type": int,
+        "metavar": "N",
+        "help": "trainings of --each or --seeds at a time, which share the cores, or have a GPU each (default: 1)",
+    },
     ("-d", "--debug"): {
         "action": "store_true",
         "help": "a few steps on a few examples, without integrations; print tracebacks",
@@ -110,8 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         options = parse(words)
-        if options.seeds is not None:
-            return train_seeds(words, options.seeds)
+        if is_series(options):
+            return train_series(words, options)
         logging.basicConfig(format="%(message)s")
         logging.getLogger("invariances").setLevel(options.log_level.upper())
         with raise_on_signals():
@@ -132,7 +145,8 @@ def parser() -> argparse.ArgumentParser:
     keys = "\n".join(f"  {name:22}{key.help}" for name, key in KEYS.items())
     built = Parser(
         prog="edflow",
-        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [--seeds N] [-d] [-l LEVEL] [--KEY VALUE]",
+        usage="edflow (-b FILE ... | -p RUN) [-t] [-c CKPT] [-n NAME] [-r] [--each FILE ...] [--seeds N] [--jobs N] "
+        "[-d] [-l LEVEL] [--KEY VALUE]",
         description="Train a model, resume its training, or evaluate it.",
         epilog=EXAMPLES + keys,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -160,8 +174,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise UserError("-r takes the weights of a checkpoint; add -p RUN or -c CKPT")
     if options.retrain and not options.train:
         raise UserError("-r is for training; add -t")
-    if options.seeds is not None:
-        _check_seeds(options)
+    check_series(options)
     return options
 
 
@@ -174,15 +187,6 @@ def _without_truth(words: list[str]) -> list[str]:
         else:
             kept.append(word)
     return kept
-
-
-def _check_seeds(options: argparse.Namespace) -> None:
-    if options.seeds < 1:
-        raise UserError(f"--seeds {options.seeds}: expected 1 or more trainings")
-    if options.project is not None or not options.train:
-        raise UserError("--seeds is for new trainings; use it with -b CONFIG -t")
-    if "seed" in options.overrides:
-        raise UserError("--seed and --seeds: leave out one of them")
 
 
 def _value_after(key: str, word: str | None) -> str:

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
 from typing import IO, Any
 
+from invariances.errors import SIGNALS
 from invariances.utils.files import n_cpus
 
 EDFLOW = (sys.executable, "-m", "invariances.cli.edflow")
@@ -47,7 +48,7 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int, gpus: Sequence[str] = ()) -> 
     """Run commands, `n_parallel` at a time; after one that fails no other begins.
 
     On the CPU the cores are shared out: each process has cores / n_parallel threads, unless OMP_NUM_THREADS is set.
-    On GPUs each process sees one. Ctrl-C and SIGTERM go to all that are running, and the others do not begin.
+    On GPUs each process sees one. Ctrl-C, SIGTERM and SIGUSR1 go to all that are running, and the others do not begin.
 
     Args:
         jobs: commands with different names.
@@ -128,7 +129,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _signals_to(pool: _Pool) -> Iterator[None]:
-    """Pass Ctrl-C and SIGTERM on to all running processes."""
+    """Pass the signals that end a training on to all running processes."""
 
     def pass_on(signum: int, frame: Any) -> None:
         pool.signal = signum
@@ -138,7 +139,7 @@ def _signals_to(pool: _Pool) -> Iterator[None]:
     if current_thread() is not main_thread():  # Python handles signals there only
         yield
         return
-    before = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, pass_on) for signum in SIGNALS}
     try:
         yield
     finally:
