@@ -106,7 +106,7 @@ class TestAllowedByName:
 
     def test_what_invariances_imports_from_elsewhere_is_not_its_own(self, here):
         with pytest.raises(UserError, match="--allow pytorch_lightning"):
-            locate("invariances.training.engine.CSVLogger", "model")
+            locate("invariances.training.engine.TensorBoardLogger", "model")
 
     def test_layers_of_torch_may_be_called_and_nothing_else_of_torch(self, here):
         assert locate("torch.nn.Linear", "model") is nn.Linear

@@ -19,9 +19,9 @@ from invariances.config.allowing import (
 )
 from invariances.config.building import class_and_arguments, foreign_root, locate_dataset
 from invariances.config.classes import locate
+from invariances.config.older.translating import translate
 from invariances.config.reading import merged, parse, read
 from invariances.config.signatures import mistakes, parameters
-from invariances.config.translating import translate
 from invariances.errors import UserError
 
 EXAMPLES = """examples:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from invariances.config.aliases import ALIASES
+from invariances.config.older.aliases import ALIASES
 from invariances.errors import UserError
 from invariances.utils.files import atomic_write, cache_root, data_root
 

@@ -40,7 +40,6 @@ SET_BY_RUN = {
     "max_steps": "num_steps",
     "min_epochs": "num_epochs",
     "min_steps": "num_steps",
-    "overfit_batches": "a data set of few examples in datasets/train",
     "num_sanity_val_steps": "nothing: sanity steps would initialise ActNorm on validation images",
     "use_distributed_sampler": "nothing: the loader distributes the examples over the devices",
 }

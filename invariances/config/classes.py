@@ -8,8 +8,8 @@ import traceback
 from types import ModuleType
 from typing import Any
 
-from invariances.config.aliases import OLD
 from invariances.config.allowing import is_allowed, is_dotted, lies_here, require_allowed, search_here
+from invariances.config.older.aliases import OLD
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
 

@@ -64,7 +64,7 @@ KEYS = {
 PAIRS = (("learning_rate", "base_learning_rate"), ("num_steps", "num_epochs"))
 
 # Sections of the run with arguments of their own, and the classes that take them.
-CACHE = "invariances.training.representations.CacheSettings"
+CACHE = "invariances.training.representation_cache.CacheSettings"
 
 # Loggers of other services, and their classes. CSV and TensorBoard are always on.
 INTEGRATIONS = {"wandb": "invariances.training.loggers.wandb.Wandb"}

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from invariances.config.keys import PAIRS
-from invariances.config.translating import translate
+from invariances.config.older.translating import translate
 from invariances.errors import UserError
 from invariances.utils.names import nearest
 

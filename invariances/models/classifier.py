@@ -118,6 +118,13 @@ class DigitClassifier(nn.Module):
         return self.logits(self.penultimate(self.conv3(self.conv2(self.conv1(x)))))
 
 
+class _OwnPreprocess(Preprocess):
+    """Preprocessing that the class of a network fixes, so that it is no part of the network's state dict."""
+
+    get_extra_state = nn.Module.get_extra_state
+    set_extra_state = nn.Module.set_extra_state
+
+
 class ResNetClassifier(ResNet):
     """A ResNet for images in [-1, 1], which it resizes to 224 pixels and normalises itself (ECCV 2020).
 
@@ -140,7 +147,7 @@ class ResNetClassifier(ResNet):
     def __init__(self, n_classes: int = 1000, type: Literal["resnet50", "resnet101"] = "resnet101") -> None:
         require_at_least(n_classes=(n_classes, 1))
         super().__init__(Bottleneck, [3, 4, {"resnet50": 6, "resnet101": 23}[type], 3], num_classes=n_classes)
-        self.input = Preprocess(self.in_size)
+        self.input = _OwnPreprocess(self.in_size)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Compute the logits of images in [-1, 1], of any size."""

@@ -31,7 +31,7 @@ from invariances.training.callbacks import Evaluations, KeepBest, StepCounter, T
 from invariances.training.identity import require_same_networks
 from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
-from invariances.training.representations import CacheSettings, with_cache
+from invariances.training.representation_cache import CacheSettings, with_cache
 from invariances.training.run import Run
 from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal

@@ -94,7 +94,7 @@ def test_numbers_and_pictures_are_sent(play, caplog):
     assert started["id"] == run.path.name and started["dir"] == str(run.path / "train")
     assert started["config"]["Model"]["width"] == 4
     losses = {values["step"]: values["train/loss"] for values in service.sent if "train/loss" in values}
-    assert sorted(losses) == [0, 1, 2] and all(np.isfinite(value) for value in losses.values())
+    assert sorted(losses) == [1, 2, 3] and all(np.isfinite(value) for value in losses.values())
     pictures = [values for values in service.sent if "grid" in values]
     assert {values["step"] for values in pictures} == {1, 2, 3}
     assert pictures[0]["grid"].picture.mode == "RGB"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from invariances.config.aliases import BUILT_IN, DIM_EVALUATOR, GREYBOXES, is_old, renamed
+from invariances.config.older.aliases import BUILT_IN, DIM_EVALUATOR, GREYBOXES, is_old, renamed
 
 log = logging.getLogger(__name__)
 

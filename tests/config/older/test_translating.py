@@ -7,14 +7,14 @@ import re
 import pytest
 
 from invariances.cli import edflow
-from invariances.config.aliases import ALIASES, is_old
 from invariances.config.building import build_iterator
 from invariances.config.checking import check
+from invariances.config.older.aliases import ALIASES, is_old
+from invariances.config.older.translating import translate
 from invariances.config.reading import read
-from invariances.config.translating import translate
 from invariances.training.run import Run
 from invariances.utils.download import DownloadError
-from tests.config import older_projects, released
+from tests.config.older import older_projects, released
 from tests.data import stand_ins
 
 AE = {"model": "iin.models.ae.Model", "iterator": "iin.iterators.ae.Trainer", "loss": "iin.losses.ae.LossPND"}

@@ -2,7 +2,7 @@ import importlib
 
 import pytest
 
-from invariances.config.aliases import ALIASES
+from invariances.config.older.aliases import ALIASES
 
 
 @pytest.mark.parametrize("path", sorted(set(ALIASES.values())))
