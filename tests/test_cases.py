@@ -157,7 +157,7 @@ def test_C28_sound_files_are_loaded(tmp_path, kind):
         torch.serialization.set_crc32_options(before)
     assert torch.equal(checkpoints.weights_of(checkpoints.load(path))["weight"], weights["weight"])
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match="incomplete|damaged"):
+    with pytest.raises(UserError, match=r"incomplete|damaged"):
         checkpoints.load(path)
 
 

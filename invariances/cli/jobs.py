@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -10,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread, current_thread, main_thread
+from threading import Lock, Thread
 from typing import IO, Any
 
-from invariances.errors import SIGNALS
+from invariances.cli.command_line import on_signals
 from invariances.utils.files import n_cpus
 
 EDFLOW = (sys.executable, "-m", "invariances.cli.edflow")
@@ -36,7 +35,7 @@ class _Pool:
     waiting: SimpleQueue[Job]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
-    signal: int | None = None
+    stopped_by: int | None = None  # a signal
     lock: Any = field(default_factory=Lock)
 
     @property
@@ -74,7 +73,7 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int, gpus: Sequence[str] = ()) -> 
             while thread.is_alive():  # not one long join, in which Python would handle no signal
                 thread.join(0.2)
     codes = [pool.codes.get(job.name, 0) for job in jobs]
-    return next((code for code in codes if code), 0 if pool.signal is None else 128 + pool.signal)
+    return next((code for code in codes if code), 0 if pool.stopped_by is None else 128 + pool.stopped_by)
 
 
 def _environment(slot: int, n_parallel: int, gpus: Sequence[str]) -> Mapping[str, str]:
@@ -89,7 +88,7 @@ def _work(pool: _Pool, environment: Mapping[str, str]) -> None:
     while True:
         with pool.lock:
             try:
-                job = None if pool.signal or pool.failed else pool.waiting.get_nowait()
+                job = None if pool.stopped_by or pool.failed else pool.waiting.get_nowait()
             except Empty:
                 job = None
             if job is None:
@@ -132,16 +131,9 @@ def _signals_to(pool: _Pool) -> Iterator[None]:
     """Pass the signals that end a training on to all running processes."""
 
     def pass_on(signum: int, frame: Any) -> None:
-        pool.signal = signum
+        pool.stopped_by = signum
         for process in list(pool.running.values()):
             process.send_signal(signum)
 
-    if current_thread() is not main_thread():  # Python handles signals there only
+    with on_signals(pass_on):
         yield
-        return
-    before = {signum: signal.signal(signum, pass_on) for signum in SIGNALS}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

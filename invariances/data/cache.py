@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from invariances.data.base import ImageSet, Labels
 from invariances.data.memmap import MemmapImages
 from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, load_picture
 from invariances.errors import InvalidInput
-from invariances.utils.files import atomic_write, cache_root, locked, n_cpus
+from invariances.utils.files import atomic_write, cache_root, locked, n_cpus, require_space
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +204,7 @@ def _build(folder: Path, pictures: PictureFiles, square: Square) -> None:
     part, log = folder / "images.part", folder / "failures.part"
     chunk_bytes = _CHUNK * math.prod(shape[1:])
     n_done = part.stat().st_size // chunk_bytes if part.exists() else 0
-    _require_space(folder, math.prod(shape) - n_done * chunk_bytes)
+    require_space(folder, math.prod(shape) - n_done * chunk_bytes)
     failures = _resume_failures(log, n_done * _CHUNK)
     with open(part, "ab") as images:
         images.truncate(n_done * chunk_bytes)
@@ -271,15 +270,6 @@ def _read_index(folder: Path) -> dict[str, Any]:
 def _write_index(folder: Path, index: dict[str, Any]) -> None:
     with atomic_write(folder / "index.json") as file:
         file.write_text(json.dumps(index, indent=1))
-
-
-def _require_space(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise InvalidInput(
-            f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more, but its disk has {free / 1e9:.1f} GB free; "
-            "delete files, or set INVARIANCES_DATA to a larger disk"
-        )
 
 
 def _decoded(pictures: PictureFiles, square: Square, n_done: int) -> Iterator[tuple[Tensor, list[Failure]]]:

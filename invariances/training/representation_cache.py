@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from invariances.errors import InvalidInput
 from invariances.iterators.base import ENCODED
 from invariances.iterators.base import Iterator as Task
 from invariances.utils.arguments import require_at_least
-from invariances.utils.files import atomic_write, cache_root, locked
+from invariances.utils.files import atomic_write, cache_root, locked, require_space
 from invariances.utils.weights import fingerprint
 
 log = logging.getLogger(__name__)
@@ -253,7 +252,7 @@ def _build(images: _Pass, encoders: Mapping[str, Encode], folders: Mapping[str, 
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     start = min(path.stat().st_size // sizes[output] if path.exists() else 0 for output, path in files.items())
-    _require_space(next(iter(folders.values())), (images.n_rows - start) * sum(sizes.values()))
+    require_space(next(iter(folders.values())), (images.n_rows - start) * sum(sizes.values()))
     with ExitStack() as stack:
         opened = {output: stack.enter_context(open(path, "ab")) for output, path in files.items()}
         for output, file in opened.items():
@@ -303,12 +302,3 @@ def _open(folder: Path) -> dict[str, np.ndarray]:
         output: np.memmap(folder / f"{output}.{dtype}", dtype, mode="r", shape=tuple(shape)).view(np.ndarray)
         for output, shape in index["shapes"].items()
     }
-
-
-def _require_space(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise InvalidInput(
-            f"cache: {folder} needs {n_bytes / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free; set "
-            "INVARIANCES_DATA to a larger disk, or use --cache/representations false"
-        )

@@ -209,6 +209,20 @@ def free_space(path: Path) -> str:
     return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free in {folder}"
 
 
+def require_space(folder: Path, n_bytes: int) -> None:
+    """Refuse to begin a file in the cache that its disk cannot hold.
+
+    Raises:
+        InvalidInput: names the folder, what it needs and what is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise InvalidInput(
+            f"the cache {folder} needs {n_bytes / 1e9:.1f} GB more, but its disk has {free / 1e9:.1f} GB free; "
+            "delete files, or set INVARIANCES_DATA to a larger disk"
+        )
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file completely or not at all.

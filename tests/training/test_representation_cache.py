@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,6 @@ from invariances.data.loader import Loader
 from invariances.errors import InvalidInput
 from invariances.flows import FactorTransformer, VectorTransformer
 from invariances.iterators import DIINIterator, IINIterator
-from invariances.training import representation_cache
 from invariances.training.representation_cache import CacheSettings, encoded, with_cache
 
 N = 10
@@ -113,8 +114,8 @@ def test_half_precision_keeps_three_digits_and_refuses_what_it_cannot_hold():
 
 
 def test_a_disk_that_is_too_small(monkeypatch):
-    monkeypatch.setattr(representation_cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(InvalidInput, match=r"needs 0.0 GB, but its disk has 0.0 GB free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(InvalidInput, match=r"needs 0.0 GB more, but its disk has 0.0 GB free"):
         outputs(Double(), loader())
 
 
