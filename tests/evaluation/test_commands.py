@@ -159,7 +159,7 @@ def absent(*_, **__):
 @pytest.mark.parametrize(
     ("mode", "words", "name"),
     [
-        ("present", [], "fid_inception"),
+        pytest.param("present", [], "fid_inception", marks=pytest.mark.slow),
         ("absent", [], "fid_random"),
         ("random", ["--fid/features", "random", "--fid_stats", "null"], "fid_random"),
         (

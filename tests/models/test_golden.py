@@ -66,6 +66,7 @@ def test_alexnet_layers():
     check_layers(network, 227, names, golden.load("alexnet_layers"))
 
 
+@pytest.mark.slow
 def test_resnet_layers():
     expected = golden.load("resnet_layers")
     check_layers(

@@ -64,6 +64,7 @@ def first_column(name):
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
 
 
+@pytest.mark.slow
 def test_the_first_step_of_two_processes_is_that_of_one_with_twice_the_batch():
     """C22 too: losses are means over both, and the engine has nothing to warn of."""
     base = ["-b", "a.yaml", "-t", "--model", f"{HERE}.Scale", "--iterator", f"{HERE}.Fit", "--learning_rate", "1e-2"]

@@ -201,7 +201,8 @@ def test_hue_that_the_network_cannot_see_is_independent():
 
 def test_the_batch_size_of_the_samples_changes_only_the_draws(images):
     one, many = (
-        faithfulness(Exact(), FirstPixel(), Pixels(), images, batch_size=size)["cosine_nearest"] for size in (7, 500)
+        faithfulness(Exact(), FirstPixel(), Pixels(), images[:500], batch_size=size)["cosine_nearest"]
+        for size in (7, 500)
     )
     assert one == pytest.approx(many, abs=1e-6)
 
