@@ -109,7 +109,8 @@ def prefix_errors(section: str, *refusals: type[Exception]) -> Iterator[None]:
 
     A constructor refuses arguments by a ValueError, or by the OSError of a file that they name; torch's layers by a
     RuntimeError, and numbers that are too large by a MemoryError. Code that runs networks or reads examples refuses
-    them only by InvalidInput. Errors of other types are bugs, and keep their type and traceback.
+    them only by InvalidInput. Errors of other types are bugs, and keep their type and traceback, as does a GPU that is
+    out of memory.
 
     Args:
         section: key of the config.
@@ -121,6 +122,10 @@ def prefix_errors(section: str, *refusals: type[Exception]) -> Iterator[None]:
     try:
         yield
     except refusals as error:
+        import torch  # takes seconds, and is not needed otherwise
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{section}: {reason}") from error
 

@@ -144,7 +144,7 @@ def test_a_hook_with_other_arguments_than_lightnings_keeps_its_traceback():
         edflow.main(edit(iterator=f"{HERE}.Mistyped"))
 
 
-@pytest.mark.parametrize("kind", [TypeError, AttributeError])
+@pytest.mark.parametrize("kind", [TypeError, AttributeError, torch.OutOfMemoryError])
 def test_a_bug_in_a_constructor_keeps_its_type(kind, monkeypatch):
     def fail(*_):
         raise kind("boom")
