@@ -12,6 +12,7 @@ import pytest
 from invariances.cli import edflow
 from invariances.config.checking import check
 from invariances.config.reading import read, read_file
+from invariances.data.sets.animalfaces import RESTRICTED
 from invariances.data.sets.imagenet import ANIMALS
 from invariances.training.run import Run
 from tests.data import stand_ins
@@ -33,8 +34,7 @@ SMALL = {  # networks that are quick to build, run and save
     "AutoencoderModel/subconfig/Model/type": "resnet18",
     "AutoencoderModel/subconfig/Model/width": 4,
 }
-NOT_THERE = {"AutoencoderModel/checkpoint": "null", "GreyboxModel/weights": "null", "batch_size": 4}  # downloads
-LARGE = [path for path in CONFIGS if path.parts[1] == "alexnet"]  # networks and images of full size
+LARGE = [path for path in CONFIGS if path.parts[1] in ("alexnet", "efficientnet", "resnet")]  # full size
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -80,7 +80,9 @@ class Workplace:
         config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
         if "subconfig" in config.get("AutoencoderModel", {}):
-            overrides |= NOT_THERE
+            overrides |= {"AutoencoderModel/checkpoint": "null", "batch_size": 4}
+        if "weights" in config.get("GreyboxModel", {}):
+            overrides["GreyboxModel/weights"] = "null"
         if "perceptual" not in config.get("Loss", {"perceptual": None}):
             overrides["Loss/perceptual_weight"] = 0
         return [f"--{key}={value}" for key, value in (overrides | {"trainer/accelerator": "cpu"}).items()]
@@ -100,6 +102,8 @@ def data(tmp_path_factory):
         stand_ins.write_mnist(root, name, n_train=50)
     stand_ins.write_cifar(root)
     stand_ins.write_celeba(root, n=78)
+    for i in range(40):
+        stand_ins.write_picture(root / "animalfaces" / RESTRICTED[i % 2] / f"{i}.jpg", (6 * i, 99, 255 - 6 * i))
     for split in ("train", "val"):
         for i in range(40):
             stand_ins.write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", (6 * i, 99, 255 - 6 * i))

@@ -118,9 +118,10 @@ class CINNIterator(Iterator):
         return [("input", images), ("reconstruction", self.reconstruct(images)), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
-        """The layer under study, its depth in the network, and what to know about the network."""
+        """The layer under study, its depth in the network, and what to know about the frozen networks."""
         greybox = self.greybox.network
-        return {"layer": greybox.layer, "depth": greybox.depth, "cautions": list(getattr(greybox, "cautions", ()))}
+        cautions = [text for part in (greybox, self.autoencoder.network) for text in getattr(part, "cautions", ())]
+        return {"layer": greybox.layer, "depth": greybox.depth, "cautions": cautions}
 
 
 def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int) -> MLP:

@@ -44,6 +44,7 @@ class EvaluatedLayer:
         folder: of the evaluation.
         metrics: its numbers.
         views: its pictures, label -> (B, C, H, W).
+        cautions: see `StoredEvaluation`.
         n_trainings: whose mean the numbers are.
     """
 
@@ -52,6 +53,7 @@ class EvaluatedLayer:
     folder: Path
     metrics: dict[str, float | None]
     views: Mapping[str, NDArray[np.uint8]]
+    cautions: Sequence[str] = ()
     n_trainings: int = 1
 
     @property
@@ -77,7 +79,9 @@ def write_report(groups: Sequence[Sequence[Path]], folder: Path) -> Path:
     evaluated = {group[0]: _evaluated(group) for group in groups}
     layers = sorted(
         (
-            EvaluatedLayer(stored.layer, stored.depth, stored.folder, stored.metrics, views, stored.n_trainings)
+            EvaluatedLayer(
+                stored.layer, stored.depth, stored.folder, stored.metrics, views, stored.cautions, stored.n_trainings
+            )
             for stored, views in evaluated.values()
             if stored.layer is not None
         ),

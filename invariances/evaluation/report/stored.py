@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class StoredEvaluation:
         legend: name -> how to read the number.
         layer, depth: name and index of the layer, of a conditional INN.
         factors: name -> size, of a disentangling INN.
+        cautions: what a reader has to know about the frozen networks, such as random weights.
         n_trainings: whose mean the numbers are; see `trainings.mean_over`.
     """
 
@@ -44,6 +45,7 @@ class StoredEvaluation:
     layer: str | None = None
     depth: int = 0
     factors: dict[str, int] | None = None
+    cautions: Sequence[str] = ()
     n_trainings: int = 1
 
     @property
@@ -84,12 +86,13 @@ def read(folder: Path) -> StoredEvaluation:
     kinds: dict[str, type] = {"time": str, "metrics": dict}
     kinds |= {"layer": str, "depth": int} if "layer" in facts else {}
     kinds |= {name: dict for name in ("factors", "legend") if name in facts}
+    kinds |= {"cautions": list} if "cautions" in facts else {}
     for name, kind in kinds.items():
         if not isinstance(facts.get(name), kind):
             raise ValueError(f"metrics.json has {facts.get(name)!r} for {name}; expected a {kind.__name__}")
     facts["metrics"] = {name: _number(name, value) for name, value in facts["metrics"].items()}
     texts = [facts.get("layer", ""), *facts["metrics"], *facts.get("factors", ()), *facts.get("legend", {}).values()]
-    for text in texts:
+    for text in [*texts, *facts.get("cautions", ())]:
         _require_text(text)
     if any(type(size) is not int or "/" in name for name, size in facts.get("factors", {}).items()):
         raise ValueError(f"metrics.json has {facts['factors']!r} for factors; expected names and sizes")
