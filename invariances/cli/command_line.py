@@ -2,13 +2,12 @@
 
 import argparse
 import logging
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from invariances.errors import SIGNALS, Stopped, UserError
+from invariances.errors import Stopped, UserError
+from invariances.utils.signals import on_signals
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +62,3 @@ def raise_on_signals() -> Iterator[None]:
         yield
     if received:  # while Python could not raise, as in a destructor
         raise Stopped(received[0])
-
-
-@contextmanager
-def on_signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call a handler on the signals that end a command; outside of the main thread, where none arrive, do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
-    try:
-        yield
-    finally:
-        for signum, earlier in before.items():
-            signal.signal(signum, earlier)

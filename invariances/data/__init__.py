@@ -4,6 +4,7 @@ A data set is a class with plain arguments. In training sets noise, colours and 
 seed, the epoch and the example; test sets are the same in every epoch and run.
 
 - own pictures: `Folder`, `LabelFolder`
+- a split, or fewer examples, of any of them: `Part`
 - digits (8×8): `DigitsTrain/Test`, in colour `ColorfulDigitsTrain/Test`, pairs `ColorfulDigitsPairsTrain/Test`
 - MNIST: `MNISTTrain/Test`, in colour `SingleColorfulMNISTTrain/Test`, pairs `ColorfulMNISTTrain/Test`
 - FashionMNIST: `FashionMNISTTrain/Test`, pairs `ColorfulFashionMNISTTrain/Test`
@@ -21,6 +22,7 @@ that computes whole batches.
 {'image': (1, 32, 32), 'class': ()}
 """
 
+from invariances.data.part import Part
 from invariances.data.sets.animalfaces import (
     AnimalFacesRestrictedTest,
     AnimalFacesRestrictedTrain,
@@ -95,6 +97,7 @@ __all__ = [
     "LabelFolder",
     "MNISTTest",
     "MNISTTrain",
+    "Part",
     "SingleColorfulMNISTTest",
     "SingleColorfulMNISTTrain",
 ]

@@ -74,6 +74,17 @@ class Run:
         return run
 
     @classmethod
+    def at(cls, folder: Path) -> "Run":
+        """A new run in a folder of this name, which may exist if it holds no run.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
+        with _write_errors(folder):
+            (folder / "configs").mkdir(parents=True, exist_ok=True)
+        return cls(folder)
+
+    @classmethod
     def open(cls, path: str | Path) -> "Run":
         """The run of a folder, or of a config inside one.
 
