@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("logs")
 LATEST = "latest:"
+UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 LONGEST_NAME = 150
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
 

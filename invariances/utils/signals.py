@@ -4,9 +4,24 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from invariances.errors import SIGNALS
+from invariances.errors import SIGNALS, Stopped
+
+
+@contextmanager
+def raise_on_signals() -> Iterator[None]:
+    """Raise Stopped on Ctrl-C, SIGTERM and SIGUSR1; Lightning's own handlers would exit with 1, 0 and not at all."""
+    received: list[int] = []
+
+    def stop(signum: int, frame: Any) -> NoReturn:
+        received.append(signum)
+        raise Stopped(signum)
+
+    with on_signals(stop):
+        yield
+    if received:  # while Python could not raise, as in a destructor
+        raise Stopped(received[0])
 
 
 @contextmanager
