@@ -1,4 +1,4 @@
-"""Study a network of one's own, show invariances in the browser, list layers, report on evaluated runs, fetch released models, export one's own."""
+"""Study a network, show invariances in the browser, list layers, report on runs, fetch and export models."""
 
 import argparse
 import sys

@@ -26,18 +26,18 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, the images and all choices that can be made by hand."""
     parser.add_argument(
-        "model", metavar="MODEL", help="module:Class of yours, torchvision:NAME, timm:NAME, a checkpoint, latest:EXPERIMENT"
+        "model", metavar="MODEL", help="module:Class of yours, torchvision:NAME, timm:NAME, or a checkpoint"
     )
     parser.add_argument(
-        "--data", required=True, metavar="DATA", help="folder of pictures, folder of class folders, or a dotted data set"
+        "--data", required=True, metavar="DATA", help="folder of pictures or of class folders, or a dotted data set"
     )
-    parser.add_argument("--weights", metavar="FILE", help="state dict of the network, or the name of a library's weights")
+    parser.add_argument("--weights", metavar="FILE", help="file of a state dict, or name of a library's weights")
     parser.add_argument(
         "--preprocess", metavar="YAML", help='what the network expects, such as "{mean: [.13], std: [.31]}" for [0, 1]'
     )
     parser.add_argument("--layers", default="auto", metavar="A,B,C", help="layers to study (default: auto)")
     parser.add_argument("--n_layers", type=int, default=5, metavar="N", help="how many layers auto takes (default: 5)")
-    parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: by data and network)")
+    parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: chosen)")
     parser.add_argument(
         "--autoencoder", metavar="CKPT", help="latest:X, a path or zoo:NAME (default: one is trained)"
     )
@@ -88,4 +88,7 @@ def _run(request: "Request", dry_run: bool) -> None:
         return
     from invariances.studies.execution import run_study
 
-    print(run_study(plan, say=lambda line: print(line, flush=True)))
+    done = run_study(plan, say=lambda line: print(line, flush=True))
+    for found in done.findings:
+        print(f"{found.sign:9} {found.about}{': ' if found.about else ''}{found.text}")
+    print(done.page)

@@ -68,7 +68,8 @@ class Progress:
         if time.monotonic() - self.shown < (1.0 if sys.stderr.isatty() else PAUSE):
             return
         self.shown = time.monotonic()
-        text = f"{self.share:.0%} of the study, {duration(self.left())} left; {recipe.name} {self.shares[recipe.name]:.0%}"
+        own = self.shares[recipe.name]
+        text = f"{self.share:.0%} of the study, {duration(self.left())} left; {recipe.name} {own:.0%}"
         if sys.stderr.isatty():
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         else:
@@ -151,7 +152,22 @@ def _told(plan: Plan, recipe: Recipe, code: int, progress: Progress) -> None:
         progress.say(f"{recipe.name}: done; {progress.share:.0%} of the study, {duration(progress.left())} left")
 
 
-def run_study(plan: Plan, run: Runner = in_processes, say: Say = print) -> Path:
+@dataclass(frozen=True)
+class Done:
+    """A study that has come to its end.
+
+    Attributes:
+        plan: with all that was decided on the way.
+        findings: of all checks.
+        page: the report.
+    """
+
+    plan: Plan
+    findings: Sequence[Finding]
+    page: Path
+
+
+def run_study(plan: Plan, run: Runner = in_processes, say: Say = print) -> Done:
     """Train what is not trained yet, and write the report.
 
     Args:
@@ -160,7 +176,7 @@ def run_study(plan: Plan, run: Runner = in_processes, say: Say = print) -> Path:
         say: is given lines for people.
 
     Returns:
-        path of the report.
+        the study at its end.
 
     Raises:
         UserError: the autoencoder collapses twice; no flow could be trained; another process is at this study.
@@ -169,14 +185,14 @@ def run_study(plan: Plan, run: Runner = in_processes, say: Say = print) -> Path:
     plan.folder.mkdir(parents=True, exist_ok=True)
     with held_by_one(plan.folder / ".running") as holder:
         if holder is not None:
-            raise UserError(f"{plan.folder}: process {holder} is at this study; wait until it ends, or name another: --name")
+            raise UserError(f"{plan.folder}: process {holder} is at this study; wait until it ends, or use --name")
         if not all(is_done(recipe, plan.folder) for recipe in plan.recipes):
             require_space(plan)
         plan, findings = _with_autoencoder(plan, run, say)
         write_plan(plan)
         _flows(plan, run, say)
         found = [*plan.findings, *findings, *layer_findings(plan)]
-        return report(plan, found)
+        return Done(plan, found, report(plan, found))
 
 
 def _with_autoencoder(plan: Plan, run: Runner, say: Say) -> tuple[Plan, list[Finding]]:
@@ -187,7 +203,7 @@ def _with_autoencoder(plan: Plan, run: Runner, say: Say) -> tuple[Plan, list[Fin
     if found.level != "stop":
         return plan, [found]
     lower = plan.with_rate(plan.first.config["learning_rate"] / RESTART)
-    say(f"{found.text}; training it once more with a rate of {lower.rate:g} in place of {RESTART * (lower.rate or 0):g}")
+    say(f"{found.text}; training it once more, at a learning rate of {lower.rate:g}")
     again = _trained_autoencoder(lower, run, say)
     if again.level != "stop":
         text = f"{again.text}; with the usual rate it had collapsed, so {lower.rate:g} was used"
@@ -213,7 +229,8 @@ def _trained_autoencoder(plan: Plan, run: Runner, say: Say) -> Finding:
         progress.begin(plan.recipes)
         run(plan, [recipe], 1, progress)
     if not is_done(recipe, plan.folder):
-        raise UserError(f"{recipe.file(plan.folder)}: the autoencoder could not be trained; see {_log(recipe, plan.folder)}")
+        log_file = _log(recipe, plan.folder)
+        raise UserError(f"{recipe.file(plan.folder)}: the autoencoder could not be trained; see {log_file}")
     return next(check_autoencoder(results(recipe, plan.folder)["metrics"]))
 
 

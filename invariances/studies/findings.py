@@ -17,8 +17,8 @@ THRESHOLDS: dict[str, tuple[float, str]] = {
     "few_held_out": (50, "half of the 95 % interval of a share is .14 with 50 images"),
     "small_side": (28, "below 28 px there is little for layers to keep or to drop"),
     "accuracy_over_chance": (2.0, "a network that is right less than twice as often as the most frequent class alone"),
-    "accuracy_low": (0.5, "networks reach far more on images they were trained for; wrong preprocessing costs this much"),
-    "collapsed": (0.85, "error over that of the mean image: .98 was seen of a collapsed autoencoder, .46 of a good one"),
+    "accuracy_low": (0.5, "networks reach far more on images like those of their training"),
+    "collapsed": (0.85, "error over that of the mean image: .98 was seen of a collapsed one, .46 of a good one"),
     "ignored_code": (0.9, "error over that of another image's reconstruction; 1: the code does not matter"),
     "ceiling_class": (0.5, "share of reconstructions that keep the class; below, most numbers tell of the autoencoder"),
     "ceiling_response": (0.3, "by how much reconstructions look to the layer more like their input than other images"),
@@ -63,9 +63,9 @@ def check_images(images: GivenImages) -> Iterator[Finding]:
         yield Finding("caution", f"{images.n_validation} held-out images: every number has a wide interval")
     if min(images.shape[1:]) < threshold("small_side"):
         sides = " × ".join(map(str, images.shape[1:]))
-        yield Finding("caution", f"pictures of {sides} px are small; what layers keep of them says little of larger ones")
+        yield Finding("caution", f"pictures of {sides} px are small; layers may keep other things of larger ones")
     if images.classes == 1:
-        yield Finding("caution", "all images are of one class, so that nothing can be said about what layers keep of it")
+        yield Finding("caution", "all images are of one class: what layers keep of classes cannot be told")
 
 
 def check_network(network: GivenNetwork, model: str) -> Iterator[Finding]:
@@ -74,14 +74,14 @@ def check_network(network: GivenNetwork, model: str) -> Iterator[Finding]:
         yield Finding("caution", f"{model} has random weights: --weights names trained ones")
     found = network.accuracy
     if found is None:
-        yield Finding("caution", "the network's accuracy on these images is not known: no labels, or no list of classes")
+        yield Finding("caution", "the network's accuracy is not known: images without labels, or no list of classes")
         return
     low = found.value < threshold("accuracy_low") or found.value < threshold("accuracy_over_chance") * found.chance
     if low and not network.is_random:
         yield Finding(
             "caution",
-            f"the network is right on {found.value:.0%} of {found.n_images} held-out images ({found.chance:.0%} by chance): "
-            "are preprocessing (--preprocess) and order of the classes those of its training?",
+            f"the network is right on {found.value:.0%} of {found.n_images} held-out images ({found.chance:.0%} by "
+            "chance): are preprocessing (--preprocess) and order of the classes those of its training?",
         )
 
 
@@ -94,14 +94,15 @@ def check_autoencoder(metrics: Mapping[str, float | None]) -> Iterator[Finding]:
     elif error > threshold("collapsed") * mean:
         yield Finding(
             "stop",
-            f"the autoencoder has collapsed: its reconstructions differ from their images by {error:.3f}, the mean of all "
-            f"images by {mean:.3f}",
+            f"the autoencoder has collapsed: its reconstructions differ from their images by {error:.3f}, the mean of "
+            f"all images by {mean:.3f}",
             "autoencoder",
         )
     elif error > threshold("ignored_code") * other:
         yield Finding(
             "stop",
-            f"the autoencoder ignores its code: reconstructions of other images are as near ({other:.3f}; own {error:.3f})",
+            f"the autoencoder ignores its code: reconstructions of other images are as near ({other:.3f}; own "
+            f"{error:.3f})",
             "autoencoder",
         )
     else:
@@ -129,8 +130,8 @@ def check_layer(facts: Mapping[str, Any], train_loss: float | None, z_dim: int) 
         gap = (held_out - train_loss) / z_dim
         yield Finding(
             "caution",
-            f"the flow has learnt its images by heart: {gap:.2f} nats per dimension between training and held-out images; "
-            "more images or a shorter training help",
+            f"the flow has learnt its images by heart: {gap:.2f} nats per dimension between training and held-out "
+            "images; more images or a shorter training help",
             layer,
         )
     found = assess(metrics)
@@ -143,7 +144,8 @@ def _ceiling(metrics: Mapping[str, float | None], layer: str) -> Iterator[Findin
     if kept is not None and kept < threshold("ceiling_class"):
         yield Finding(
             "caution",
-            f"only {kept:.0%} of the reconstructions keep the class: a sample of another class may be the autoencoder's fault",
+            f"only {kept:.0%} of the reconstructions keep the class: a sample of another class may be the "
+            "autoencoder's fault",
             layer,
         )
     same, other = metrics.get("cosine_autoencoder"), metrics.get("cosine_random")

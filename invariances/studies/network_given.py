@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 USUAL_SIDES = (28, 32, 64, 96, 128, 224, 227)  # tried where a network of the user's does not state its own
 JUDGED = 200  # images for the accuracy
+COMPARED, SMALL = 600, 64  # images for it if they have at most this side
 BATCH = 20
-GAIN = 0.03  # in accuracy that another preprocessing must bring
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "[-1, 1]": ((0.5,), (0.5,)),
     "[0, 1]": ((0.0,), (1.0,)),
@@ -202,14 +202,15 @@ class _Input:
                     break  # nothing to compare
         best = tried[0]
         for choice in tried[1:]:
-            if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value + GAIN:
+            if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value:
                 best = choice
         why = "is most often right with" if best.accuracy else "is taken to expect"
         return replace(best, notes=(f"the network {why} images of {best.notes[0]}; --preprocess sets others",))
 
     def _accuracy(self, size: int, settings: dict[str, Any] | None) -> Accuracy | None:
         """How often the network is right; None without labels, or if its output is no list of classes."""
-        examples, labels = self.images.examples("validation", size, self.channels, JUDGED)
+        n = COMPARED if size <= SMALL else JUDGED
+        examples, labels = self.images.examples("validation", size, self.channels, n)
         logits = outputs(self.loaded.adapted(settings, size, self.channels), examples)
         if labels is None or logits.ndim != 2 or logits.shape[1] < 2:
             return None

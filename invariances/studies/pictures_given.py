@@ -15,6 +15,8 @@ from torch import Tensor
 from invariances.config.allowing import lies_here, remember
 from invariances.config.building import build_dataset
 from invariances.config.classes import locate
+from invariances.config.nodes import class_and_arguments
+from invariances.config.reading import parse
 from invariances.config.signatures import parameters
 from invariances.data.part import split_rows
 from invariances.data.pictures import list_pictures, load_picture
@@ -189,14 +191,15 @@ def _usual_sides(pictures: Sequence[Path]) -> tuple[int, int]:
     return (round(statistics.median(sides)),) * 2
 
 
-def _of_class(path: str) -> GivenImages:
-    dotted = path.replace(":", ".")
-    if "." not in dotted or "/" in path:
-        raise UserError(f"--data {path}: no such folder; expected a folder, or a data set such as my_data.Photos")
+def _of_class(data: str) -> GivenImages:
+    path, arguments = class_and_arguments(parse(data, "--data") if data.startswith("{") else data)
+    dotted = str(path).replace(":", ".")
+    if "." not in dotted or "/" in dotted:
+        raise UserError(f"--data {data}: no such folder; expected a folder, or a data set such as my_data.Photos")
     if lies_here(module := dotted.rpartition(".")[0]):
         remember({module})
     own = locate(dotted, "--data")
-    train, validation, notes = _sides(dotted, own)
+    train, validation, notes = _sides(dotted, own, arguments)
     first = built(train)
     held_out = built(validation)
     image = examples_of(first, [0])["image"][0]
@@ -215,7 +218,7 @@ def _of_class(path: str) -> GivenImages:
     )
 
 
-def _sides(dotted: str, own: type) -> tuple[Spec, Spec, tuple[str, ...]]:
+def _sides(dotted: str, own: type, arguments: Spec) -> tuple[Spec, Spec, tuple[str, ...]]:
     """Training and validation: two classes of one stem, two values of an argument, or a random split."""
     module = sys.modules[own.__module__]
     for end, others in TWINS.items():
@@ -223,17 +226,17 @@ def _sides(dotted: str, own: type) -> tuple[Spec, Spec, tuple[str, ...]]:
             name = own.__name__.removesuffix(end) + other
             if hasattr(module, name):
                 twin = f"{dotted.rpartition('.')[0]}.{name}"
-                return {"class": dotted}, {"class": twin}, (f"validated on its twin {name}",)
+                return {"class": dotted, **arguments}, {"class": twin, **arguments}, (f"validated on its twin {name}",)
     accepted = parameters(own)[0]
     fixed = {"seed": None} if "seed" in accepted else {}
     for argument, (value, others) in SIDES.items():
-        for other in others if argument in accepted else ():
-            train, validation = ({"class": dotted, argument: side} for side in (value, other))
+        for other in others if argument in accepted and argument not in arguments else ():
+            train, validation = ({"class": dotted, **arguments, argument: side} for side in (value, other))
             if _can_be_built(validation):
                 return train, validation | fixed, (f"validated on {argument}: {other}",)
-    fraction = _fraction(len(built({"class": dotted})))
+    fraction = _fraction(len(built({"class": dotted, **arguments})))
     train, validation = (
-        {"class": dotted, "part": {"split": split, "fraction": fraction}} for split in ("train", "validation")
+        {"class": dotted, **arguments, "part": {"split": side, "fraction": fraction}} for side in ("train", "validation")
     )
     return train, validation | fixed, (f"{fraction:.0%} of the examples are held out for validation",)
 

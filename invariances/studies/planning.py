@@ -279,7 +279,7 @@ def _within_budget(plan: Plan, trained: Any) -> Plan:
     if factor < SHORTEST:
         shortest = replace(best, quality=best.quality.scaled(SHORTEST)).total_time
         raise UserError(
-            f"--budget {duration(budget)}: the shortest study that tells anything takes about {duration(shortest)} here; "
+            f"--budget {duration(budget)}: the shortest study that tells anything takes about {duration(shortest)}; "
             f"use --budget {math.ceil(shortest / 60)}m, fewer --layers or a smaller --size"
         )
     return replace(best, quality=best.quality.scaled(min(factor, LONGEST)))
@@ -295,8 +295,8 @@ def require_space(plan: Plan) -> None:
     free = min(shutil.disk_usage(path).free for path in (folder, _existing(cache_root())))
     if free < plan.disk + SPARE:
         raise UserError(
-            f"{plan.folder}: needs about {(plan.disk + SPARE) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there or in "
-            f"the cache {cache_root()}; make space, or use fewer --layers, a smaller --size or --quality draft"
+            f"{plan.folder}: needs about {(plan.disk + SPARE) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there or "
+            f"in the cache {cache_root()}; make space, or use fewer --layers, a smaller --size or --quality draft"
         )
 
 
@@ -349,24 +349,26 @@ def described(plan: Plan) -> Iterator[str]:
     images, network, quality = plan.images, plan.network, plan.quality
     labels = f", {images.classes} classes" if images.classes else ", no labels"
     yield f"study     {plan.folder}"
-    yield f"images    {images.n_train:,} for training, {images.n_validation:,} held out{labels}; {'; '.join(images.notes)}"
+    notes = "; ".join(images.notes)
+    yield f"images    {images.n_train:,} for training, {images.n_validation:,} held out{labels}; {notes}"
     yield f"          studied at {network.size} × {network.size} px, {network.channels} channel(s)"
     yield f"network   {plan.request.model}{_accuracy_text(network)}"
     yield from (f"          {note}" for note in network.notes)
     if plan.first is not None:
         yield (
-            f"quality   {quality.name}: autoencoder {quality.autoencoder_steps:,} steps, flows {quality.flow_steps:,}, on "
-            f"{min(images.n_train, quality.n_images):,} images; no perceptual loss"
+            f"quality   {quality.name}: autoencoder {quality.autoencoder_steps:,} steps, flows {quality.flow_steps:,}, "
+            f"on {min(images.n_train, quality.n_images):,} images; no perceptual loss"
         )
     else:
-        yield f"quality   {quality.name}: flows {quality.flow_steps:,} steps, on the autoencoder {plan.request.autoencoder}"
+        given = plan.request.autoencoder
+        yield f"quality   {quality.name}: flows {quality.flow_steps:,} steps, on the autoencoder {given}"
     yield ""
     yield from _table(plan)
     yield ""
     seeds = f", {plan.request.n_seeds} trainings each" if plan.request.n_seeds > 1 else ""
     yield (
-        f"in all    about {duration(plan.total_time)}{seeds}, {plan.n_parallel} at a time; memory {plan.memory / 1e9:.1f} GB "
-        f"of {total_memory() / 1e9:.0f}, disk {plan.disk / 1e9:.1f} GB"
+        f"in all    about {duration(plan.total_time)}{seeds}, {plan.n_parallel} at a time; memory "
+        f"{plan.memory / 1e9:.1f} GB of {total_memory() / 1e9:.0f}, disk {plan.disk / 1e9:.1f} GB"
     )
     yield from (f"{finding.sign:9} {finding.text}" for finding in plan.findings)
 

@@ -58,7 +58,8 @@ def _settings(plan: Plan, facts: Mapping[str, Any], file: Path) -> Iterator[tupl
     network, images, quality = plan.network, plan.images, plan.quality
     yield "images", f"{images.n_train:,} for training, {images.n_validation:,} held out; {'; '.join(images.notes)}"
     yield "size", f"{network.size} × {network.size} px, {network.channels} channel(s)"
-    yield "network", f"{plan.request.model}, weights {'random' if network.is_random else plan.request.weights or 'its own'}"
+    weights = "random" if network.is_random else plan.request.weights or "its own"
+    yield "network", f"{plan.request.model}, weights {weights}"
     if network.notes:
         yield "preprocessing", "; ".join(network.notes)
     if network.accuracy:
@@ -68,7 +69,8 @@ def _settings(plan: Plan, facts: Mapping[str, Any], file: Path) -> Iterator[tupl
     yield "seeds", ", ".join(map(str, range(plan.request.n_seeds)))
     yield "machine", f"{n_cpus()} processors, {total_memory() / 1e9:.0f} GB of memory, {platform.system()}"
     packages = ("invariances", "torch", "torchvision", "pytorch-lightning")
-    yield "versions", ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+    python = f"Python {platform.python_version()}"
+    yield "versions", ", ".join([python, *(f"{name} {version(name)}" for name in packages)])
     yield "configs", f"{file.parent}, one for each training; all choices: {file.name}"
 
 
