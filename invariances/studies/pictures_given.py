@@ -236,7 +236,8 @@ def _sides(dotted: str, own: type, arguments: Spec) -> tuple[Spec, Spec, tuple[s
                 return train, validation | fixed, (f"validated on {argument}: {other}",)
     fraction = _fraction(len(built({"class": dotted, **arguments})))
     train, validation = (
-        {"class": dotted, **arguments, "part": {"split": side, "fraction": fraction}} for side in ("train", "validation")
+        {"class": dotted, **arguments, "part": {"split": side, "fraction": fraction}}
+        for side in ("train", "validation")
     )
     return train, validation | fixed, (f"{fraction:.0%} of the examples are held out for validation",)
 
