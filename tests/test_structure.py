@@ -18,7 +18,7 @@ FLOORS = [
     {"config"},
     {"zoo"},
     {"training"},
-    {"demo"},
+    {"demo", "studies"},
     {"cli"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -17,11 +17,12 @@ from invariances.config.allowing import (
     modules_typed,
     remember,
 )
-from invariances.config.building import class_and_arguments, foreign_root, locate_dataset
+from invariances.config.building import class_and_arguments, foreign_root
+from invariances.config.checking import dataset_mistakes
 from invariances.config.classes import locate
 from invariances.config.older.translating import translate
 from invariances.config.reading import merged, parse, read
-from invariances.config.signatures import mistakes, parameters
+from invariances.config.signatures import parameters
 from invariances.errors import UserError
 
 EXAMPLES = """examples:
@@ -138,9 +139,7 @@ def check(split: str, spec: dict[str, Any]) -> None:
     Raises:
         UserError: lists all mistakes.
     """
-    path, arguments = class_and_arguments(spec)
-    found = list(mistakes(locate_dataset(path, split), arguments, f"datasets/{split}"))
-    found += foreign_root(spec, split)
+    found = [*dataset_mistakes(spec, split), *foreign_root(spec, split)]
     if found:
         raise UserError("; ".join(found))
 

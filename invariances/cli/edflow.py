@@ -30,11 +30,12 @@ import traceback
 from importlib.metadata import version
 from typing import Any
 
-from invariances.cli.command_line import Parser, raise_on_signals, split_overrides
+from invariances.cli.command_line import Parser, split_overrides
 from invariances.cli.series import check_series, is_series, train_series
 from invariances.config.keys import KEYS
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
+from invariances.utils.signals import raise_on_signals
 
 log = logging.getLogger("invariances.edflow")
 

@@ -1,14 +1,15 @@
-"""Show invariances in the browser, list layers, report on evaluated runs, fetch released models, export one's own."""
+"""Study a network, show invariances in the browser, list layers, report on runs, fetch and export models."""
 
 import argparse
 import sys
 
-from invariances.cli import demo, export, layers, report, zoo
-from invariances.cli.command_line import Parser, raise_on_signals
+from invariances.cli import demo, export, layers, report, study, zoo
+from invariances.cli.command_line import Parser
 from invariances.errors import Stopped, UserError
+from invariances.utils.signals import raise_on_signals
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
+COMMANDS = {"study": study, "demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
 
 
 def main(arguments: list[str] | None = None) -> int:

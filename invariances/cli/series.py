@@ -1,13 +1,15 @@
 """`edflow --each FILES`, `--seeds N`, `--jobs N`: several trainings of one command line, each a process of its own."""
 
 import argparse
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from invariances.cli.jobs import EDFLOW, GPUS, Job, run_jobs
 from invariances.errors import UserError
+from invariances.training.jobs import Job, run_jobs, visible_gpus
+
+EDFLOW = (sys.executable, "-m", "invariances.cli.edflow")
 
 
 def is_series(options: argparse.Namespace) -> bool:
@@ -45,7 +47,7 @@ def train_series(words: Sequence[str], options: argparse.Namespace) -> int:
     Returns:
         the exit code.
     """
-    gpus = _gpus() if (options.jobs or 1) > 1 else []
+    gpus = visible_gpus() if (options.jobs or 1) > 1 else []
     return run_jobs(list(_jobs(words, options)), options.jobs or 1, gpus)
 
 
@@ -61,11 +63,3 @@ def _jobs(words: Sequence[str], options: argparse.Namespace) -> Iterator[Job]:
         name = " ".join([*([Path(file).stem] if file else []), *([f"seed {seed}"] if seed is not None else [])])
         added = [*(["-b", file] if file else []), *(["--seed", str(seed)] if seed is not None else [])]
         yield Job(name, [*EDFLOW, *rest, *added])
-
-
-def _gpus() -> list[str]:
-    """Identifiers of the GPUs that this process may use."""
-    import torch  # takes seconds
-
-    visible = os.environ.get(GPUS)
-    return visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 ITERATOR = "pytorch_lightning.LightningModule"
 OVERFIT = "overfit_batches"  # argument of the Trainer that Lightning cannot obey, as it does not know our sampler
+PART = "part"  # argument of all data sets
 DEBUG_BATCHES = 2  # of each split, in a debug run
 
 
@@ -47,11 +48,22 @@ def foreign_root(spec: Any, split: str) -> Iterator[str]:
 
 def build_dataset(config: Mapping[str, Any], split: str) -> Any:
     """The data set of a split; its `seed`, if the constructor takes one and none is given, is that of the run."""
+    from invariances.data.part import Part  # imports torch
+
     path, arguments = class_and_arguments(config["datasets"][split])
     cls = locate_dataset(path, split)
+    arguments, part = without_part(cls, arguments)
     if "seed" in parameters(cls)[0] and "seed" in config:
         arguments = {"seed": config["seed"]} | arguments
-    return make(cls, arguments, f"datasets/{split}")
+    dataset = make(cls, arguments, f"datasets/{split}")
+    return dataset if part is None else make(Part, {"dataset": dataset, **part}, f"datasets/{split}/{PART}")
+
+
+def without_part(cls: type, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The arguments of a data set, and its `part`, which every data set may have; see `invariances.data.Part`."""
+    if PART in parameters(cls)[0]:
+        return dict(arguments), None
+    return {name: value for name, value in arguments.items() if name != PART}, arguments.get(PART)
 
 
 def build_loader(config: Mapping[str, Any], split: str, debug: bool = False) -> Any:

@@ -11,11 +11,13 @@ from itertools import chain
 from typing import Any
 
 from invariances.config.building import (
+    PART,
     evaluation_specs,
     foreign_root,
     locate_dataset,
     locate_evaluation,
     locate_iterator,
+    without_part,
 )
 from invariances.config.classes import known_class, locate
 from invariances.config.keys import CACHE, INTEGRATIONS, KEYS, PAIRS, Key
@@ -130,8 +132,21 @@ def _datasets(config: Mapping[str, Any], train: bool) -> Iterator[str]:
         if split not in ("train", "validation"):
             yield f"datasets/{split}: unknown split{hint(split, ('train', 'validation'))}"
             continue
-        path, arguments = class_and_arguments(spec)
-        yield from find_and_bind(partial(locate_dataset, path, split), arguments, f"datasets/{split}")
+        yield from dataset_mistakes(spec, split)
+
+
+def dataset_mistakes(spec: Any, split: str) -> Iterator[str]:
+    """The mistakes in the description of a data set, and in its `part`."""
+    path, arguments = class_and_arguments(spec)
+    try:
+        cls = locate_dataset(path, split)
+    except UserError as error:
+        yield str(error)
+        return
+    arguments, part = without_part(cls, arguments)
+    yield from mistakes(cls, arguments, f"datasets/{split}")
+    if part is not None:
+        yield from mistakes(known_class("invariances.data.Part"), part, f"datasets/{split}/{PART}", given=("dataset",))
 
 
 def _evaluations(config: Mapping[str, Any]) -> Iterator[str]:

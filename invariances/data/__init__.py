@@ -3,7 +3,8 @@
 A data set is a class with plain arguments. In training sets noise, colours and pairs are random functions of the
 seed, the epoch and the example; test sets are the same in every epoch and run.
 
-- own pictures: `Folder`, `LabelFolder`
+- own pictures: `Folder`, `LabelFolder`; images in a NumPy file: `ArrayFile`
+- a split, or fewer examples, of any of them: `Part`
 - digits (8×8): `DigitsTrain/Test`, in colour `ColorfulDigitsTrain/Test`, pairs `ColorfulDigitsPairsTrain/Test`
 - MNIST: `MNISTTrain/Test`, in colour `SingleColorfulMNISTTrain/Test`, pairs `ColorfulMNISTTrain/Test`
 - FashionMNIST: `FashionMNISTTrain/Test`, pairs `ColorfulFashionMNISTTrain/Test`
@@ -21,6 +22,7 @@ that computes whole batches.
 {'image': (1, 32, 32), 'class': ()}
 """
 
+from invariances.data.part import Part
 from invariances.data.sets.animalfaces import (
     AnimalFacesRestrictedTest,
     AnimalFacesRestrictedTrain,
@@ -29,6 +31,7 @@ from invariances.data.sets.animalfaces import (
     AnimalFacesTest,
     AnimalFacesTrain,
 )
+from invariances.data.sets.array_file import ArrayFile
 from invariances.data.sets.biggan import BigGANSamplesTest, BigGANSamplesTrain
 from invariances.data.sets.celeba import CelebATest, CelebATrain, FactorCelebATest, FactorCelebATrain
 from invariances.data.sets.cifar import CIFAR10Test, CIFAR10Train
@@ -67,6 +70,7 @@ __all__ = [
     "AnimalFacesSharedTrain",
     "AnimalFacesTest",
     "AnimalFacesTrain",
+    "ArrayFile",
     "BigGANSamplesTest",
     "BigGANSamplesTrain",
     "CIFAR10Test",
@@ -95,6 +99,7 @@ __all__ = [
     "LabelFolder",
     "MNISTTest",
     "MNISTTrain",
+    "Part",
     "SingleColorfulMNISTTest",
     "SingleColorfulMNISTTrain",
 ]

@@ -15,6 +15,7 @@ from invariances.evaluation.metrics.fid.frechet import FeatureStatistics, freche
 from invariances.evaluation.metrics.fid.inception import inception
 from invariances.evaluation.metrics.fid.kernel_distance import kernel_distance
 from invariances.evaluation.metrics.fid.precision_recall import precision_and_recall
+from invariances.evaluation.metrics.reconstruction import Reconstruction, reconstruction_errors
 from invariances.evaluation.metrics.response import Response
 from invariances.evaluation.metrics.swaps import Swaps, swap_scores
 from invariances.evaluation.pictures.base import Drawing
@@ -29,6 +30,7 @@ EVALUATIONS: dict[str, type[Evaluation]] = {
     "fid": FID,
     "grid": Grid,
     "interpolations": Interpolations,
+    "reconstruction": Reconstruction,
     "response": Response,
     "swaps": Swaps,
     "walks": Walks,
@@ -47,6 +49,7 @@ __all__ = [
     "Interpolations",
     "LayerExtractor",
     "PictureExtractor",
+    "Reconstruction",
     "Response",
     "Results",
     "Swaps",
@@ -62,6 +65,7 @@ __all__ = [
     "kernel_distance",
     "precision_and_recall",
     "random_network",
+    "reconstruction_errors",
     "scores",
     "swap_scores",
 ]

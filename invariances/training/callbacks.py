@@ -18,13 +18,12 @@ from invariances.errors import UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
 from invariances.evaluation.base import Batches, evaluation_mode
 from invariances.training.loggers.wandb import Wandb
+from invariances.training.run import UNFINISHED
 from invariances.training.saving import Checkpoints
 from invariances.utils.images import save_png
 from invariances.utils.names import hint
 
 log = logging.getLogger(__name__)
-
-UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 
 
 class StepCounter(pl.Callback):

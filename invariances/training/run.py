@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("logs")
 LATEST = "latest:"
+UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 LONGEST_NAME = 150
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
 
@@ -72,6 +73,17 @@ class Run:
         run = cls(_first_free(lambda suffix: _make_folder(Path(root, stem + suffix, "configs"))).parent)
         _point_latest(run.path, run.path.parent)
         return run
+
+    @classmethod
+    def at(cls, folder: Path) -> "Run":
+        """A new run in a folder of this name, which may exist if it holds no run.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
+        with _write_errors(folder):
+            (folder / "configs").mkdir(parents=True, exist_ok=True)
+        return cls(folder)
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":

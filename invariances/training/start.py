@@ -36,6 +36,7 @@ def start(
     debug: bool = False,
     allow_other_network: bool = False,
     allow: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> None:
     """Check everything, then train or evaluate.
 
@@ -50,6 +51,7 @@ def start(
         debug: a few steps on a few examples, in a new run.
         allow_other_network: use a checkpoint whose frozen networks were others than those of the config.
         allow: packages and modules whose classes configs may call, see `invariances.config.allowing`.
+        folder: of a new run; by default a new one in `logs`.
 
     Raises:
         UserError: a mistake in any of these; no new files are left then.
@@ -71,7 +73,7 @@ def start(
             _prepare(resumed, config, name, train)
         elif debug:
             config["experiment_name"] += "_debug"  # so that latest: finds runs without -d first
-        with _run_of(config, name, resumed, "train" if train else "eval") as run:
+        with _run_of(config, name, resumed, "train" if train else "eval", folder) as run:
             _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
@@ -132,12 +134,14 @@ def _source(
 
 
 @contextmanager
-def _run_of(config: dict[str, Any], name: str | None, resumed: Run | None, kind: str) -> Iterator[Run]:
+def _run_of(
+    config: dict[str, Any], name: str | None, resumed: Run | None, kind: str, folder: Path | None
+) -> Iterator[Run]:
     """The run, new or resumed, with the config saved; undone if the start fails before its first result."""
     if joined := _joined():
         yield Run.open(joined)
         return
-    run = resumed or Run.create(name or config["experiment_name"])
+    run = resumed or (Run.at(folder) if folder else Run.create(name or config["experiment_name"]))
     try:
         again = f"edflow -p {run.path}" + (" -t" if kind == "train" else "")
         with full_disk_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():

@@ -26,6 +26,7 @@ from invariances.evaluation.report.attribute_map import attribute_map, attribute
 from invariances.evaluation.report.factors import earlier_pictures, factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
 from invariances.evaluation.report.stored import StoredEvaluation, newest, read
+from invariances.evaluation.report.study_facts import StudyFacts
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
 from invariances.evaluation.report.trainings import mean_over
 from invariances.utils.files import require_no_link_out
@@ -62,13 +63,14 @@ class EvaluatedLayer:
         return assess(self.metrics)
 
 
-def write_report(groups: Sequence[Sequence[Path]], folder: Path) -> Path:
+def write_report(groups: Sequence[Sequence[Path]], folder: Path, study: StudyFacts | None = None) -> Path:
     """Write `report.html` and its figures, and for layers `ladder.csv` and `faithfulness.csv`.
 
     Args:
         groups: run folders of conditional INNs, one group per layer, in any order, and of disentangling INNs; those in
             one group are trainings that differ in their seed alone.
         folder: to write to.
+        study: that the runs belong to.
 
     Returns:
         path of the page, which needs no other file.
@@ -91,7 +93,7 @@ def write_report(groups: Sequence[Sequence[Path]], folder: Path) -> Path:
         sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
         variables = _ladder(layers, part) if layers else {}
-        page = _template().render(factor_sections=sections, others=others, **variables)
+        page = _template().render(factor_sections=sections, others=others, study=study, **variables)
         (part / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE
 

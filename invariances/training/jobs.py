@@ -3,19 +3,18 @@
 import os
 import re
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import IO, Any
 
-from invariances.cli.command_line import on_signals
 from invariances.utils.files import n_cpus
+from invariances.utils.signals import on_signals
 
-EDFLOW = (sys.executable, "-m", "invariances.cli.edflow")
+Listener = Callable[[str, str], None]  # is told the name of a job and a line of its output
 THREADS = "OMP_NUM_THREADS"
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -33,6 +32,8 @@ class _Pool:
     """The state that the threads of a pool share."""
 
     waiting: SimpleQueue[Job]
+    listen: Listener
+    keep_going: bool
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
     stopped_by: int | None = None  # a signal
@@ -40,11 +41,21 @@ class _Pool:
 
     @property
     def failed(self) -> bool:
-        return any(self.codes.values())
+        return any(self.codes.values()) and not self.keep_going
 
 
-def run_jobs(jobs: Sequence[Job], n_parallel: int, gpus: Sequence[str] = ()) -> int:
-    """Run commands, `n_parallel` at a time; after one that fails no other begins.
+def _print(name: str, line: str) -> None:
+    print(f"[{name}] {line}", flush=True)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    n_parallel: int,
+    gpus: Sequence[str] = (),
+    listen: Listener = _print,
+    keep_going: bool = False,
+) -> int:
+    """Run commands, `n_parallel` at a time; after one that fails no other begins, unless `keep_going`.
 
     On the CPU the cores are shared out: each process has cores / n_parallel threads, unless OMP_NUM_THREADS is set.
     On GPUs each process sees one. Ctrl-C, SIGTERM and SIGUSR1 go to all that are running, and the others do not begin.
@@ -53,15 +64,18 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int, gpus: Sequence[str] = ()) -> 
         jobs: commands with different names.
         n_parallel: processes at a time, at least 1.
         gpus: identifiers for CUDA_VISIBLE_DEVICES; empty on the CPU.
+        listen: is called with each line of the output; by default it prints them.
+        keep_going: whether the others begin after one that fails.
 
     Returns:
         the first exit code that is not 0, in the order of `jobs`, or 0; 128 + the signal of a process that one ended.
 
+    >>> import sys
     >>> run_jobs([Job("a", [sys.executable, "-c", "print('hello')"])], n_parallel=1)
     [a] hello
     0
     """
-    pool = _Pool(SimpleQueue())
+    pool = _Pool(SimpleQueue(), listen, keep_going)
     for job in jobs:
         pool.waiting.put(job)
     n_parallel = min(n_parallel, len(jobs))
@@ -95,13 +109,14 @@ def _work(pool: _Pool, environment: Mapping[str, str]) -> None:
                 return
             started = time.monotonic()
             process = pool.running[job.name] = _started(job, environment)
-        _copy_lines(process.stdout, f"[{job.name}] ")
+        for line in _lines(process.stdout):
+            pool.listen(job.name, line)
         code = process.wait()
         with pool.lock:
             del pool.running[job.name]
             pool.codes[job.name] = code if code >= 0 else 128 - code
         if len(pool.codes) + len(pool.running) > 1 or code:
-            _say(f"[{job.name}] ended with exit code {code} after {time.monotonic() - started:.0f} s")
+            pool.listen(job.name, f"ended with exit code {code} after {time.monotonic() - started:.0f} s")
 
 
 def _started(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -111,19 +126,14 @@ def _started(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes
     )
 
 
-def _copy_lines(stream: IO[bytes] | None, prefix: str) -> None:
-    """Print a process's output line by line; a progress bar's carriage returns end lines too."""
+def _lines(stream: IO[bytes] | None) -> Iterator[str]:
+    """The lines of a process's output as they come; a progress bar's carriage returns end lines too."""
     rest = b""
     while stream is not None and (chunk := os.read(stream.fileno(), 1 << 16)):
         *lines, rest = re.split(rb"[\r\n]+", rest + chunk)
-        for line in filter(None, lines):
-            _say(prefix + line.decode(errors="replace"))
+        yield from (line.decode(errors="replace") for line in lines if line)
     if rest:
-        _say(prefix + rest.decode(errors="replace"))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+        yield rest.decode(errors="replace")
 
 
 @contextmanager
@@ -137,3 +147,10 @@ def _signals_to(pool: _Pool) -> Iterator[None]:
 
     with on_signals(pass_on):
         yield
+
+def visible_gpus() -> list[str]:
+    """Identifiers of the GPUs that this process may use."""
+    import torch  # takes seconds
+
+    visible = os.environ.get(GPUS)
+    return visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from invariances.cli.jobs import Job, run_jobs
+from invariances.training.jobs import Job, run_jobs
 
 
 def python(name, code):
@@ -16,7 +16,7 @@ def python(name, code):
 def test_jobs_run_side_by_side_and_share_the_cores(capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("invariances.cli.jobs.n_cpus", lambda: 4)
+    monkeypatch.setattr("invariances.training.jobs.n_cpus", lambda: 4)
     meet = "import os, time; open('{0}', 'w'); t = time.time() + 20\n"
     meet += "while not os.path.exists('{1}') and time.time() < t: time.sleep(.01)\n"
     meet += "print(os.path.exists('{1}'), os.environ['OMP_NUM_THREADS'])"
@@ -57,7 +57,7 @@ def test_a_stop_reaches_all_and_the_others_do_not_begin(signum):
     wait = "import signal, sys, time\n"
     wait += "for s in (2, 15): signal.signal(s, lambda n, f: sys.exit(40))\n"
     wait += "print('waits', flush=True); time.sleep(60)"
-    code = "from invariances.cli.jobs import Job, run_jobs; import sys\n"
+    code = "from invariances.training.jobs import Job, run_jobs; import sys\n"
     code += f"jobs = [Job(name, [sys.executable, '-c', {wait!r}]) for name in 'abc']\nsys.exit(run_jobs(jobs, 2))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
     assert [process.stdout.readline().split()[1] for _ in range(2)] == ["waits"] * 2

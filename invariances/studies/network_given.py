@@ -1,0 +1,318 @@
+"""The network under study: loaded, with the size, channels and preprocessing of its images, and its accuracy."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invariances.config.allowing import lies_here, remember
+from invariances.config.classes import locate
+from invariances.config.nodes import class_and_arguments
+from invariances.config.parts import LIBRARIES, NETWORK, load_network
+from invariances.config.reading import parse
+from invariances.config.signatures import make
+from invariances.errors import InvalidInput, UserError
+from invariances.models.pretrained import LoadedNetwork
+from invariances.models.pretrained import load_network as load_studied
+from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from invariances.models.studied.tracing import evaluating
+from invariances.models.studied.weight_files import load_file
+from invariances.studies.pictures_given import GivenImages
+from invariances.training.run import LATEST, resolve_checkpoint
+from invariances.utils.files import atomic_write
+from invariances.utils.weights import fingerprint
+from invariances.zoo import PREFIXES
+
+USUAL_SIDES = (28, 32, 64, 96, 128, 224, 227)  # tried where a network of the user's does not state its own
+JUDGED = 200  # images for the accuracy
+COMPARED, SMALL = 600, 64  # images for it if they have at most this side
+BATCH = 20
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "[-1, 1]": ((0.5,), (0.5,)),
+    "[0, 1]": ((0.0,), (1.0,)),
+    "[0, 255]": ((0.0,), (1 / 255,)),
+    "ImageNet's mean and std": (IMAGENET_MEAN, IMAGENET_STD),
+}
+OWN_STATISTICS = "the data's mean and std"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often the network is right on held-out images.
+
+    Attributes:
+        value: share of the images.
+        chance: share of the most frequent class.
+        mapped: whether the network's classes are others than those of the images, and each was read as the class of
+            the images that it occurs in most often, on other images.
+        n_images: number of images.
+    """
+
+    value: float
+    chance: float
+    mapped: bool
+    n_images: int
+
+
+@dataclass(frozen=True)
+class GivenNetwork:
+    """The network under study.
+
+    Attributes:
+        section: `GreyboxModel` of the configs, without the layer.
+        loaded: the network with its preprocessing, for images of its size.
+        is_random: whether its weights are random.
+        size: side of the images that it takes; that of the study's images if it takes any.
+        channels: of the study's images.
+        accuracy: None without labels, or if its output is no list of classes.
+        identity: a hash of architecture and weights.
+        notes: what was decided, a sentence each.
+    """
+
+    section: dict[str, Any]
+    loaded: LoadedNetwork
+    is_random: bool
+    size: int
+    channels: int
+    accuracy: Accuracy | None
+    identity: str
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def given_network(
+    model: str,
+    weights: str | None,
+    preprocess: str | None,
+    images: GivenImages,
+    folder: Path | None,
+    size_for: Callable[[int], int],
+) -> GivenNetwork:
+    """Load the network and find out what images it takes.
+
+    Args:
+        model, weights, preprocess: see `Request`.
+        images: of the study.
+        folder: of the study; random weights are kept there, so that all trainings see the same network; None keeps
+            nothing.
+        size_for: side of the network's images -> side of the study's images.
+
+    Raises:
+        UserError: it cannot be loaded, does not take the images, or does not return one tensor.
+    """
+    try:
+        section, loaded, random = _loaded(model, weights)
+        settings = parse(preprocess, "--preprocess") if preprocess else None
+        channels = _channels(loaded, images)
+        found = _Input(loaded, images, channels, size_for)
+        stated = settings is not None or _states_input(section, loaded)
+        chosen = found.stated(settings) if stated else found.best(random)
+        adapted = loaded.adapted(chosen.settings, chosen.size, channels)
+    except (InvalidInput, ModuleNotFoundError) as error:
+        raise UserError(f"{model}: {error}") from error
+    if random and folder is not None:
+        section = section | {"weights": str(_kept(adapted.network, folder))}
+    section |= {"in_size": chosen.size, "in_channels": channels}
+    section |= {"preprocess": chosen.settings} if chosen.settings else {}
+    return GivenNetwork(
+        section, adapted, random, chosen.size, channels, chosen.accuracy, fingerprint(adapted.network), chosen.notes
+    )
+
+
+def _loaded(model: str, weights: str | None) -> tuple[dict[str, Any], LoadedNetwork, bool]:
+    """The section of the config, the network, and whether its weights are random."""
+    if model.startswith((LATEST, *PREFIXES)) or Path(model).suffix == ".ckpt" or Path(model).exists():
+        if weights is not None:
+            raise UserError(f"--weights {weights}: {model} holds its weights; leave out --weights")
+        path = resolve_checkpoint(model)
+        return {"checkpoint": str(path)}, load_studied(load_network(path)), False
+    node: Any = parse(model, "MODEL") if model.startswith("{") else model
+    path, arguments = class_and_arguments(node)
+    if isinstance(path, str) and path.startswith(LIBRARIES):
+        loaded = load_studied(node, weights)
+        return {"model": node} | ({"weights": weights} if weights else {}), loaded, weights is None
+    dotted = str(path).replace(":", ".")
+    if lies_here(module := dotted.rpartition(".")[0]):
+        remember({module})
+    network = make(locate(dotted, "MODEL", NETWORK), arguments, "MODEL")
+    if weights is not None:
+        load_file(network, weights)
+    section = {"model": {"class": dotted, **arguments} if arguments else dotted}
+    loaded = load_studied(network)
+    return section | ({"weights": weights} if weights else {}), loaded, weights is None
+
+
+def _states_input(section: Mapping[str, Any], loaded: LoadedNetwork) -> bool:
+    """Whether a library or the network itself says what images it takes."""
+    path, _ = class_and_arguments(section.get("model", ""))
+    return str(path).startswith(LIBRARIES) or hasattr(loaded.network, "in_size")
+
+
+def _channels(loaded: LoadedNetwork, images: GivenImages) -> int:
+    """Channels of the images: the network's first layer says what it takes."""
+    if hasattr(loaded.network, "in_channels") or loaded.in_channels != 3:
+        return int(loaded.in_channels)
+    first = next((m for m in loaded.network.modules() if isinstance(m, nn.Conv2d)), None)
+    found = first.in_channels if first is not None else images.shape[0]
+    if found not in (1, 3, images.shape[0]):
+        raise UserError(f"the network takes {found} channels, and images have {images.shape[0]}; expected 1 or 3")
+    return found
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Images as the network takes them: side of the study's images, settings of `Preprocess`, accuracy, notes."""
+
+    size: int
+    settings: dict[str, Any] | None
+    accuracy: Accuracy | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Finds out what images a network takes."""
+
+    loaded: LoadedNetwork
+    images: GivenImages
+    channels: int
+    size_for: Callable[[int], int]
+
+    def stated(self, settings: dict[str, Any] | None) -> _Choice:
+        """What the network or the user states."""
+        size = self.size_for(_side((settings or {}).get("size") or self.loaded.in_size))
+        return _Choice(size, settings, self._accuracy(size, settings))
+
+    def best(self, random: bool) -> _Choice:
+        """The side and the normalisation with which the network is most often right.
+
+        The first ones where this cannot be told, because there are no labels, or because its weights are random.
+        """
+        tried: list[_Choice] = []
+        for side in _runnable(self.loaded, self.images, self.channels):
+            size = self.size_for(side)
+            for name, settings in self._normalizations(size):
+                settings["size"] = side if side != size else None
+                tried.append(_Choice(size, settings, self._accuracy(size, settings), (f"{side} px in {name}",)))
+                if tried[-1].accuracy is None or random:
+                    break  # nothing to compare
+        best = tried[0]
+        for choice in tried[1:]:
+            if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value:
+                best = choice
+        why = "is most often right with" if best.accuracy and not random else "is taken to expect"
+        return replace(best, notes=(f"the network {why} images of {best.notes[0]}; --preprocess sets others",))
+
+    def _accuracy(self, size: int, settings: dict[str, Any] | None) -> Accuracy | None:
+        """How often the network is right; None without labels, or if its output is no list of classes."""
+        n = COMPARED if size <= SMALL else JUDGED
+        examples, labels = self.images.examples("validation", size, self.channels, n)
+        logits = outputs(self.loaded.adapted(settings, size, self.channels), examples)
+        if labels is None or logits.ndim != 2 or logits.shape[1] < 2:
+            return None
+        return accuracy(logits, labels, self.images.classes or 0)
+
+    def _normalizations(self, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, (mean, std) in NORMALIZATIONS.items():
+            if len(mean) in (1, self.channels):
+                yield name, {"mean": list(mean), "std": list(std)}
+        pixels = (self.images.examples("train", size, self.channels, JUDGED)[0] + 1) / 2
+        mean = [round(value, 3) for value in pixels.mean(dim=(0, 2, 3)).tolist()]
+        std = [round(max(value, 0.01), 3) for value in pixels.std(dim=(0, 2, 3)).tolist()]
+        yield OWN_STATISTICS, {"mean": mean, "std": std}
+
+
+def _side(size: Any) -> int:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise UserError(f"the network takes images of {height} × {width} pixels; expected square ones")
+    return int(height)
+
+
+def _runnable(loaded: LoadedNetwork, images: GivenImages, channels: int) -> list[int]:
+    """The sides that the network takes: that of the images first."""
+    own = images.shape[1]
+    wanted = [own, *(side for side in USUAL_SIDES if side != own)] if images.sizes else [own]
+    found: list[int] = []
+    reason = ""
+    for side in wanted:
+        if found and not (images.sizes and side in (28, 32) and own <= 32):
+            break  # one that fits is enough; only small images may have been trained at another size
+        try:
+            with evaluating(loaded.network), torch.no_grad():
+                loaded.network(torch.zeros(2, channels, side, side))
+            found.append(side)
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+            reason = reason or str(error).splitlines()[0]
+    if not found:
+        raise UserError(f"the network does not take images of {channels} × {own} × {own} ({reason}); set --size")
+    return found
+
+
+@torch.no_grad()
+def outputs(loaded: LoadedNetwork, images: Tensor) -> Tensor:
+    """The network's outputs for images in [-1, 1], with its preprocessing.
+
+    Raises:
+        UserError: they are no tensor.
+    """
+    found = []
+    with evaluating(loaded.network):
+        for batch in images.split(BATCH):
+            output = loaded.network(loaded.preprocess(batch))
+            if not isinstance(output, Tensor):
+                kind = type(output).__name__
+                raise UserError(
+                    f"the network returns a {kind}{_keys(output)}; expected one tensor: wrap it in a module that "
+                    "returns its logits, such as class Logits(torch.nn.Module) with forward(x) returning net(x)[...]"
+                )
+            found.append(output.float())
+    return torch.cat(found)
+
+
+def _keys(output: Any) -> str:
+    return f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+
+
+def _require_tensor(loaded: LoadedNetwork) -> None:
+    outputs(loaded, loaded.probe())
+
+
+def accuracy(logits: Tensor, labels: Tensor, n_classes: int) -> Accuracy:
+    """How often the largest logit is that of the class.
+
+    Where a network has other classes than the images, each of its classes is read as the class of the images that it
+    occurs in most often, on one half of the images, and judged on the other.
+
+    >>> accuracy(torch.eye(3), torch.tensor([0, 1, 1]), 3).value
+    0.6666666865348816
+    """
+    predicted = logits.argmax(dim=1)
+    chance = labels.bincount().max().item() / len(labels)
+    if logits.shape[1] == n_classes:
+        return Accuracy((predicted == labels).float().mean().item(), chance, False, len(labels))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    halves = order.chunk(2)
+    right = sum(int(_mapped(predicted, labels, one, other)) for one, other in (halves, halves[::-1]))
+    return Accuracy(right / len(labels), chance, True, len(labels))
+
+
+def _mapped(predicted: Tensor, labels: Tensor, known: Tensor, judged: Tensor) -> int:
+    """How many of the judged images get their class, if predictions are read as in the known ones."""
+    table = {int(p): int(labels[known][predicted[known] == p].mode().values) for p in predicted[known].unique()}
+    return sum(table.get(int(p), -1) == int(label) for p, label in zip(predicted[judged], labels[judged], strict=True))
+
+
+def _kept(network: nn.Module, folder: Path) -> Path:
+    """A file with the weights of a network that no file holds; those of an earlier start are loaded from it."""
+    path = folder / "random_weights.pt"
+    if path.exists():
+        with suppress(UserError):  # weights of another network are replaced
+            load_file(network, path)
+            return path
+    with atomic_write(path) as part:
+        torch.save(network.state_dict(), part)
+    return path
