@@ -1,7 +1,7 @@
 """Training a conditional INN, a flow between codes and N(0, 1) given the representation of a layer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class CINNIterator(Iterator):
     def configure_optimizers(self) -> Any:
         """One Adam over the weights of flow and baseline, which updates each weight independently."""
         return self.adam(self.parameters())
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Those of the flow's embedder: with less of it, a flow that is kept from learning by heart also misses z."""
+        embedder = getattr(self.model, "embedder", None)
+        return embedder.parameters() if isinstance(embedder, nn.Module) else ()
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
