@@ -220,12 +220,17 @@ def step_of(state: Mapping[str, Any], path: str | Path) -> int:
     """The number of optimiser steps after which a run resumes from this checkpoint.
 
     Raises:
-        UserError: the checkpoint holds weights alone, without optimiser and step counter; the counter is no count.
+        UserError: the checkpoint holds weights alone, without optimiser and step counter; the counter is no count; a
+            weight is no tensor.
     """
     weights = state.get("state_dict")
     if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUME_KEYS:
         raise UserError(f"{path}: holds weights alone and cannot be resumed; add -r to start a new training from them")
-    return _count(weights["step"], path)
+    step = _count(weights["step"], path)
+    if others := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
+        kind = type(weights[others[0]]).__name__
+        raise UserError(f"{path}: {others[0]} is of type {kind}; expected a tensor; use an earlier checkpoint")
+    return step
 
 
 def _count(step: Any, path: str | Path) -> int:
