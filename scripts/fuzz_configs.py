@@ -38,6 +38,7 @@ BAD_VALUES = [
 ]
 KEYS = ["fid", "trainer", "Model", "Loss", "Transformer", "keep_best", "seed", "n_data_processes", "evaluation", "x"]
 TRAINER = ["devices", "num_nodes", "min_steps", "precision", "strategy", "max_time", "limit_val_batches", "profiler"]
+TRAINING = ["optimizer_states", "lr_schedulers", "loops", "callbacks", "networks", "epoch", "global_step"]
 CONFIGS = ["clf", "ae", "diin", "cinn", "iin"]
 
 
@@ -112,8 +113,14 @@ def checkpoint_case(folder: Path, source: Path, random: random.Random) -> list[s
     shutil.copytree(source / "run", folder / "run")
     path = next((folder / "run" / "train" / "checkpoints").glob("model-*.ckpt"))
     state = torch.load(path, weights_only=True)
-    if random.random() < 0.5:
+    part = random.choice(["config", "weights", "training"])
+    if part == "config":
         mutate(state["config"], random)
+    elif part == "training":
+        for name in random.sample(TRAINING, 2):
+            mutate(state[name] if isinstance(state[name], dict) else {name: state[name]}, random)
+        if random.random() < 0.3:
+            state[random.choice(TRAINING)] = random.choice(BAD_VALUES)
     else:
         weights = state["state_dict"]
         name = random.choice(list(weights))

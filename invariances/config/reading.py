@@ -20,7 +20,7 @@ _FLOAT = re.compile(
     r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"
     r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
 )
-MOST_VALUES = 100_000  # in one file
+MOST_VALUES, MOST_BYTES = 100_000, 10**7  # in one file
 
 
 class _Loader(yaml.SafeLoader):
@@ -147,11 +147,14 @@ def _text(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a YAML file in it")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:  # a pipe, as of <(command), has no size before it is read
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{_nearest_file(path)}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes; name a YAML file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

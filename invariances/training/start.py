@@ -16,7 +16,7 @@ from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
-from invariances.utils.files import full_disk_explained
+from invariances.utils.files import failed_writing_explained
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _run_of(
     run = resumed or (Run.at(folder) if folder else Run.create(name or config["experiment_name"]))
     try:
         again = f"edflow -p {run.path}" + (" -t" if kind == "train" else "")
-        with full_disk_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
+        with failed_writing_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
             run.save_config(config, kind)
             print(run.path, flush=True)
             log.info("%s", dump(config))

@@ -29,7 +29,7 @@ from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.study_facts import StudyFacts
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
 from invariances.evaluation.report.trainings import mean_over
-from invariances.utils.files import require_no_link_out
+from invariances.utils.files import require_own_files
 
 PAGE = "report.html"
 PART = ".report."  # temporary folder of a report
@@ -113,7 +113,7 @@ def _writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        require_no_link_out(folder)
+        require_own_files(folder)
         for left in folder.glob(f"{PART}*"):  # of a report that was killed
             shutil.rmtree(left, ignore_errors=True)
         with TemporaryDirectory(dir=folder, prefix=PART) as part:

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from invariances.errors import UserError
 from invariances.evaluation.metrics.fid.reference import DAMAGED
 from invariances.evaluation.report.others import built_in
+from invariances.utils.files import read_bytes, require_own_files, require_unpacked_size
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,7 @@ class StoredEvaluation:
             ValueError: the file holds something else.
         """
         path = self.folder / "grid.npz"
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"grid.npz holds more than {MOST_BYTES:,} bytes")
+        require_unpacked_size(path, MOST_BYTES)
         with np.load(path, allow_pickle=False) as file:
             views = {name: np.asarray(view) for name, view in file.items()}
         shapes = {view.shape for view in views.values() if view.dtype == np.uint8 and view.ndim == 4}
@@ -78,9 +76,11 @@ def read(folder: Path) -> StoredEvaluation:
     """Read `metrics.json`.
 
     Raises:
-        ValueError: it is damaged, or an entry is missing.
+        ValueError: it is damaged, or an entry is missing; a link in the folder leads out of it, to what no report
+            should show.
     """
-    facts = json.loads((folder / "metrics.json").read_text())
+    require_own_files(folder)
+    facts = json.loads(read_bytes(folder / "metrics.json", MOST_BYTES))
     if not isinstance(facts, dict):
         raise ValueError(f"metrics.json holds a {type(facts).__name__}; expected a mapping")
     kinds: dict[str, type] = {"time": str, "metrics": dict}
