@@ -17,7 +17,6 @@ from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
 from invariances.utils.files import full_disk_explained
-from invariances.utils.shipped_configs import find_config
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,6 @@ def start(
     Raises:
         UserError: a mistake in any of these; no new files are left then.
     """
-    files = [find_config(file) for file in files]
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
     remember_own(files, overrides or {}, allow)
