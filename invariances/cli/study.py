@@ -80,11 +80,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run(request: "Request", dry_run: bool) -> None:
-    from invariances.studies.planning import described, plan_study  # imports torch, which --help does not need
+    from invariances.studies.planning import described, plan_study, require_space  # imports torch, unlike --help
 
     plan = plan_study(request, keep=not dry_run)
     print("\n".join(described(plan)), flush=True)
     if dry_run:
+        require_space(plan)
         return
     from invariances.studies.execution import run_study
 

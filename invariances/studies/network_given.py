@@ -1,6 +1,5 @@
 """The network under study: loaded, with the size, channels and preprocessing of its images, and its accuracy."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from invariances.config.parts import LIBRARIES, NETWORK, load_network
 from invariances.config.reading import parse
 from invariances.config.signatures import make
 from invariances.errors import InvalidInput, UserError
-from invariances.models.pretrained import LoadedNetwork, random_weights
+from invariances.models.pretrained import LoadedNetwork
 from invariances.models.pretrained import load_network as load_studied
 from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from invariances.models.studied.tracing import evaluating
@@ -27,8 +26,6 @@ from invariances.training.run import LATEST, resolve_checkpoint
 from invariances.utils.files import atomic_write
 from invariances.utils.weights import fingerprint
 from invariances.zoo import PREFIXES
-
-log = logging.getLogger(__name__)
 
 USUAL_SIDES = (28, 32, 64, 96, 128, 224, 227)  # tried where a network of the user's does not state its own
 JUDGED = 200  # images for the accuracy
@@ -111,7 +108,8 @@ def given_network(
         settings = parse(preprocess, "--preprocess") if preprocess else None
         channels = _channels(loaded, images)
         found = _Input(loaded, images, channels, size_for)
-        chosen = found.stated(settings) if settings is not None or _states_input(section, loaded) else found.best()
+        stated = settings is not None or _states_input(section, loaded)
+        chosen = found.stated(settings) if stated else found.best(random)
         adapted = loaded.adapted(chosen.settings, chosen.size, channels)
     except (InvalidInput, ModuleNotFoundError) as error:
         raise UserError(f"{model}: {error}") from error
@@ -144,8 +142,6 @@ def _loaded(model: str, weights: str | None) -> tuple[dict[str, Any], LoadedNetw
         load_file(network, weights)
     section = {"model": {"class": dotted, **arguments} if arguments else dotted}
     loaded = load_studied(network)
-    if weights is None:
-        log.warning("%s", random_weights(dotted))
     return section | ({"weights": weights} if weights else {}), loaded, weights is None
 
 
@@ -190,21 +186,24 @@ class _Input:
         size = self.size_for(_side((settings or {}).get("size") or self.loaded.in_size))
         return _Choice(size, settings, self._accuracy(size, settings))
 
-    def best(self) -> _Choice:
-        """The side and the normalisation with which the network is most often right; the first without labels."""
+    def best(self, random: bool) -> _Choice:
+        """The side and the normalisation with which the network is most often right.
+
+        The first ones where this cannot be told, because there are no labels, or because its weights are random.
+        """
         tried: list[_Choice] = []
         for side in _runnable(self.loaded, self.images, self.channels):
             size = self.size_for(side)
             for name, settings in self._normalizations(size):
                 settings["size"] = side if side != size else None
                 tried.append(_Choice(size, settings, self._accuracy(size, settings), (f"{side} px in {name}",)))
-                if tried[-1].accuracy is None:
+                if tried[-1].accuracy is None or random:
                     break  # nothing to compare
         best = tried[0]
         for choice in tried[1:]:
             if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value:
                 best = choice
-        why = "is most often right with" if best.accuracy else "is taken to expect"
+        why = "is most often right with" if best.accuracy and not random else "is taken to expect"
         return replace(best, notes=(f"the network {why} images of {best.notes[0]}; --preprocess sets others",))
 
     def _accuracy(self, size: int, settings: dict[str, Any] | None) -> Accuracy | None:

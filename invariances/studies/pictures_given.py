@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FRACTION = 0.1  # of the images for validation, at least `LEAST_HELD_OUT` of them
 LEAST_HELD_OUT = 100
 MOST_FRACTION = 0.3
+LEAST = 20  # images of a study
 LOOKED_AT = 32  # pictures whose size is read
 TWINS = {"Train": ("Test", "Validation"), "train": ("test", "validation")}
 SIDES = {"split": ("train", ("validation", "val", "test")), "train": (True, (False,))}  # arguments of a constructor
@@ -116,9 +117,9 @@ def given_images(data: str) -> GivenImages:
         UserError: no such folder or class; fewer images than a split needs.
     """
     found = _of_folder(Path(data)) if Path(data).is_dir() else _of_class(data)
-    if found.n_train < 2 or found.n_validation < 2:
-        total = found.n_train + found.n_validation
-        raise UserError(f"--data {data}: has {total} pictures; expected at least 4, and hundreds to learn from")
+    total = found.n_train + found.n_validation
+    if total < LEAST or found.n_validation < 2:
+        raise UserError(f"--data {data}: has {total} pictures; expected at least {LEAST}, and hundreds to learn from")
     return found
 
 

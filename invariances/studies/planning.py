@@ -1,10 +1,9 @@
 """The plan of a study: all choices, what they take, and the configs that follow from them."""
 
-import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from invariances.studies.recipes import AUTOENCODER, Recipe, autoencoder_recipe,
 from invariances.studies.request import Request, duration
 from invariances.training.run import resolve_checkpoint
 from invariances.utils.files import atomic_write, cache_root, n_cpus
-
-log = logging.getLogger(__name__)
 
 FILE = "study.yaml"
 LARGEST = {"draft": 250_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
@@ -59,7 +56,7 @@ class Plan:
     z_dim: int
     rate: float | None = None
     precision: str = "float32"
-    costs: Mapping[str, timing.Cost] = None  # type: ignore[assignment]  # filled in by `plan_study`
+    costs: Mapping[str, timing.Cost] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -170,6 +167,7 @@ def plan_study(request: Request, keep: bool = True) -> Plan:
         lambda side: _size(request, images, trained, side, level),
     )
     _require_channels(network, trained)
+    level = replace(level, n_judged=min(level.n_judged, images.n_validation))
     plan = Plan(request, images, network, _layers(request, network, level), level, section, 0)
     plan = replace(plan, z_dim=trained.z_dim if trained else plan.first.config["Model"]["z_dim"])  # type: ignore
     plan = replace(plan, findings=(*check_images(images), *check_network(network, request.model)))
@@ -272,7 +270,8 @@ def _within_budget(plan: Plan, trained: Any) -> Plan:
     best = plan
     for level in list(LEVELS.values())[1:]:
         if plan.total_time < budget / LONGEST and level.largest_side == plan.quality.largest_side:
-            larger = _measured(replace(plan, quality=level), trained)
+            judged = min(level.n_judged, plan.images.n_validation)
+            larger = _measured(replace(plan, quality=replace(level, n_judged=judged)), trained)
             best = larger if larger.total_time <= budget else best
     fixed = replace(best, quality=best.quality.scaled(0)).total_time
     factor = (budget - fixed) / max(1e-9, best.total_time - fixed)
@@ -351,7 +350,9 @@ def described(plan: Plan) -> Iterator[str]:
     yield f"study     {plan.folder}"
     notes = "; ".join(images.notes)
     yield f"images    {images.n_train:,} for training, {images.n_validation:,} held out{labels}; {notes}"
-    yield f"          studied at {network.size} × {network.size} px, {network.channels} channel(s)"
+    color = {1: "grey", 3: "colour"}.get(network.channels, f"{network.channels} channels")
+    made = f", made so of {images.shape[0]} channel(s)" if images.shape[0] != network.channels else ""
+    yield f"          studied at {network.size} × {network.size} px, {color}{made}"
     yield f"network   {plan.request.model}{_accuracy_text(network)}"
     yield from (f"          {note}" for note in network.notes)
     if plan.first is not None:
@@ -388,7 +389,7 @@ def _table(plan: Plan) -> Iterator[str]:
     for layer, recipe in zip(plan.layers, plan.flows, strict=False):
         down = recipe.config["Transformer"].get("embedder_down")
         shape = " × ".join(map(str, layer.shape))
-        how = "dense" if down is None else f"{down} halvings"
+        how = "dense" if down is None else f"{down} halving{'s' * (down != 1)}"
         rows.append((layer.name, shape, f"{math.prod(layer.shape):,}", how, *_numbers(plan, recipe)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield from ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from invariances.studies.recipes import Config
 from invariances.training.jobs import THREADS
 from invariances.utils.files import n_cpus
 
-N_STEPS = 3  # measured, after one that is not
+N_STEPS = 5  # measured, after one that is not
+OVERHEAD = 0.005  # seconds of a step for the engine: logs, learning rate, random numbers
 MOST_TIME = 2.0  # seconds for the measured steps of one training
 START = 1.6  # start of a training, over that of the command itself
 SAMPLES = 8  # of each image in the evaluations
@@ -71,7 +73,7 @@ def device() -> torch.device:
 
 
 def measured(step: Callable[[], object]) -> float:
-    """Seconds of a step: the shortest of a few, after one that is not counted."""
+    """Seconds of a step: the median of a few, after one that is not counted."""
     times: list[float] = []
     began = time.perf_counter()
     step()
@@ -81,7 +83,7 @@ def measured(step: Callable[[], object]) -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return statistics.median(times)
 
 
 def autoencoder_cost(config: Config, images: Tensor, n_judged: int) -> Cost:
@@ -104,7 +106,7 @@ def autoencoder_cost(config: Config, images: Tensor, n_judged: int) -> Cost:
         total.backward()
         optimizer.step()
 
-    taken = measured(step)
+    taken = OVERHEAD + measured(step)
     weights = sum(weight.numel() for weight in model.parameters())
     return Cost(taken, started() + n_judged / len(images) * taken, BASE + 16 * weights, 24 * weights)
 
@@ -137,7 +139,7 @@ def flow_cost(
         total.backward()
         optimizer.step()
 
-    taken = measured(step)
+    taken = OVERHEAD + measured(step)
     weights = sum(weight.numel() for weight in parameters)
     samples = n_judged * SAMPLES * (rates.network + 2 * rates.decoder + taken / batch_size)
     once = started() + n_images * (rates.network + rates.encoder) + JUDGING * samples + PROBES

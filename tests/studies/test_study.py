@@ -1,0 +1,112 @@
+"""Whole studies of seconds."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import invariances
+from invariances.cli import invariances as command
+from invariances.studies import execution
+from invariances.studies.findings import Finding
+from invariances.training.run import Run
+
+WORDS = ["study", "study_nets:Net", "--weights", "net.pt", "--data", "pictures", "--layers", "stage,fc"]
+
+
+def runs():
+    return sorted(path.name for path in Path("studies/Net_pictures/runs").iterdir())
+
+
+@pytest.mark.slow
+def test_a_study_from_the_command_line_and_again(work, capsys):
+    assert command.main(WORDS) == 0
+    page = Path(capsys.readouterr().out.splitlines()[-1])
+    text = page.read_text()
+    assert "study_nets:Net on pictures" in text
+    assert "How this study was made" in text
+    assert (page.parent / "attributes.png").exists()
+    first = {name: os.stat(f"studies/Net_pictures/runs/{name}/configs").st_mtime_ns for name in runs()}
+    assert len(first) == 3
+    assert command.main([*WORDS, "--seeds", "2"]) == 0  # the first trainings are those that are there
+    assert len(runs()) == 5
+    assert {n: os.stat(f"studies/Net_pictures/runs/{n}/configs").st_mtime_ns for n in first} == first
+    assert "σ" in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_module_and_images_in_memory(work):
+    import study_nets
+
+    torch.manual_seed(0)
+    network, images = study_nets.Net(channels=1).train(), torch.rand(80, 1, 32, 32) * 2 - 1
+    study = invariances.study(network, (images, torch.arange(80) % 2), layers=["fc"], say=lambda line: None)
+    assert network.training and all(weight.requires_grad for weight in network.parameters())
+    assert study.layers == ["fc"]
+    samples = study.samples("fc", images[0], n=3)
+    assert samples.shape == (3, 1, 32, 32)
+    assert torch.equal(samples, study.samples("fc", images[0], n=3))
+    assert study.records[0]["layer"] == "fc"
+    assert study.report().exists()
+    assert "<table>" in study._repr_html_()
+    with pytest.raises(ValueError, match="'fd' is not in this study"):
+        study.samples("fd", images[0])
+
+
+@pytest.mark.slow
+def test_a_collapsed_autoencoder_is_trained_once_more_and_then_refused(work, monkeypatch, capsys):
+    monkeypatch.setattr(execution, "check_autoencoder", lambda metrics: iter([Finding("stop", "it has collapsed")]))
+    assert command.main(WORDS) == 2
+    out, error = capsys.readouterr()
+    assert "training it once more, at a learning rate of 0.00025" in out
+    assert "it has collapsed, also with a lower rate" in error
+    assert len([name for name in runs() if name.startswith("autoencoder")]) == 2
+
+
+PATCHED = """
+import sys
+from tests.studies.conftest import TINY
+from invariances.studies import planning, quality
+quality.LEVELS["draft"] = planning.DRAFT = TINY
+from invariances.cli.invariances import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(name):
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", PATCHED, *WORDS, "--name", name]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+
+
+def numbers(name):
+    """Metrics of all runs of a study, without what the time of day changes."""
+    found = {}
+    for path in sorted(Path("studies", name, "runs").glob("*/train/eval/*/metrics.json")):
+        facts = json.loads(path.read_text())
+        found[path.parts[3].rpartition("-")[0]] = facts["metrics"]
+    return found
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_never_interrupted(work):
+    assert start("whole").wait() == 0
+    moments = random.Random(0)
+    for _ in range(5):
+        process = start("killed")
+        time.sleep(moments.uniform(5, 25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start("killed").wait() == 0
+    assert numbers("killed") == numbers("whole")
+    for run in Path("studies/killed/runs").iterdir():
+        steps = [int(row.split(",")[0]) for row in (run / "train/csv/metrics.csv").read_text().splitlines()[1:]]
+        assert steps == sorted(steps)
+        assert Run.open(run).has_checkpoints
