@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import time
 from operator import itemgetter
 from pathlib import Path
@@ -41,6 +42,7 @@ def commands(path: Path) -> list[list[str]]:
     """The commands in a config's first lines that use it, ready to run."""
     head = (ROOT / path).read_text().split("\n\n")[0]
     found = re.findall(r"^#   (edflow .+?)(?:  .*)?$", head, re.MULTILINE)
+    found = [line.replace("FOLDER", "my_pictures") for line in found]
     return [shlex.split(line)[1:] for line in found if path.as_posix() in line and "CKPT" not in line]
 
 
@@ -80,7 +82,7 @@ class Workplace:
         config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
         if "subconfig" in config.get("AutoencoderModel", {}):
-            overrides |= {"AutoencoderModel/checkpoint": "null", "batch_size": 4}
+            overrides |= {**NOT_THERE, "batch_size": 4}
         if "weights" in config.get("GreyboxModel", {}):
             overrides["GreyboxModel/weights"] = "null"
         if "perceptual" not in config.get("Loss", {"perceptual": None}):
@@ -117,6 +119,8 @@ def full_precision(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("invariances.evaluation.metrics.fid.fid.inception", no_weights)
     if not Path("configs").exists():
         Path("configs").symlink_to(ROOT / "configs")
+        Path("my_pictures").symlink_to(data / "imagenet" / "train")
+        shutil.copy(ROOT / "configs/custom/my_models.py", folder)
 
 
 def no_weights(*_):

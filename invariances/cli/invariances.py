@@ -1,15 +1,27 @@
-"""Study a network, show invariances in the browser, list layers, report on runs, fetch and export models."""
+"""Study a network, show invariances in the browser, list layers, data and configs, report on runs, share models."""
 
 import argparse
 import sys
 
 from invariances.cli import demo, export, layers, report, study, zoo
 from invariances.cli.command_line import Parser
+from invariances.cli.shipped import cp, data, ls, validate
 from invariances.errors import Stopped, UserError
 from invariances.utils.signals import raise_on_signals
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"study": study, "demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
+COMMANDS = {
+    "study": study,
+    "demo": demo,
+    "layers": layers,
+    "data": data,
+    "report": report,
+    "zoo": zoo,
+    "export": export,
+    "ls": ls,
+    "cp": cp,
+    "validate": validate,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

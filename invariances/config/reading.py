@@ -11,6 +11,7 @@ from invariances.config.keys import PAIRS
 from invariances.config.older.translating import translate
 from invariances.errors import UserError
 from invariances.utils.names import nearest
+from invariances.utils.shipped_configs import config_files
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _LOOSE = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "value")}
@@ -164,9 +165,9 @@ def _text(path: Path) -> str:
 
 
 def _nearest_file(path: Path) -> str:
-    siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
-    return f"; did you mean {path.with_name(near)}?" if near else "; give the path of a YAML file"
+    siblings = [str(path.with_name(p.name)) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    near = nearest(str(path), [*siblings, *config_files()])
+    return f"; did you mean {near}?" if near else "; give the path of a YAML file, such as `invariances ls` lists"
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -279,7 +279,7 @@ def _loggers(config: dict[str, Any], run: Run, debug: bool, begin: int) -> list[
     folder = run.path / "train"
     local: list[Logger] = [
         CSVLog(folder / "csv" / "metrics.csv", begin),
-        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1 if begin else None),
+        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1),
     ]
     return local if debug else [*local, *build_integrations(config, run.path)]
 

@@ -27,6 +27,7 @@ from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
 from invariances.utils.files import free_space, held_by_one, require_own_files
 from invariances.utils.names import nearest
+from invariances.utils.shipped_configs import config_files
 from invariances.zoo import zoo
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,11 @@ class Run:
             for run in runs:
                 if run.has_checkpoints and run.experiment == experiment:
                     return run
+        if waiting := next((run.path for run in runs if run.experiment == name), None):
+            raise UserError(
+                f"{text}: {waiting} has no checkpoint yet; wait for its first one, or train it with: "
+                f"edflow -p {waiting} -t"
+            )
         raise UserError(f"{text}: no such run with a checkpoint in {root}; {_how_to_make(name, runs)}")
 
     @classmethod
@@ -320,18 +326,23 @@ def grouped_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return [list(group.values()) for _, group in groups]
 
 
-def launch_command(path: Path) -> str:
-    """The command that trains a config: the one in its head comment, or else `edflow -b FILE -t`."""
-    lines = re.findall(r"^#\s+(edflow -b .*-t)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return next((line for line in lines if path.as_posix() in line), f"edflow -b {path.as_posix()} -t")
+def launch_command(name: str, path: Path) -> str:
+    """The command that trains a config: the one in its head comment, or else `edflow -b NAME -t`.
+
+    Args:
+        name: the path that users type.
+        path: the file.
+    """
+    lines = re.findall(r"^#\s+(edflow -b .*-t(?: --\S+ \S+)*)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return next((line for line in lines if name in line), f"edflow -b {name} -t")
 
 
 def _how_to_make(experiment: str, runs: list[Run]) -> str:
     """The end of the message about an experiment without runs: a command, or the nearest name."""
-    for path in sorted(Path("configs").rglob("*.yaml")):
+    for name, path in config_files().items():
         with suppress(UserError):
             if read_file(path).get("experiment_name") == experiment:
-                return f"create one with: {launch_command(path)}"
+                return f"create one with: {launch_command(name, path)}"
     near = nearest(experiment, {run.experiment or "" for run in runs} - {""})
     return f"did you mean {LATEST}{near}?" if near else "train it first: edflow -b CONFIG -t"
 

@@ -58,7 +58,7 @@ def start(
     """
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
-    _remember_own(files, overrides or {}, allow)
+    remember_own(files, overrides or {}, allow)
     with judging(*files, *([] if earlier is None else [earlier.config_path()])):
         config = read(files, overrides, base)
         if earlier is None or not earlier.has_checkpoints:
@@ -77,7 +77,7 @@ def start(
             _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
-def _remember_own(files: Sequence[str | Path], overrides: Mapping[str, str], allow: Iterable[str]) -> None:
+def remember_own(files: Sequence[str | Path], overrides: Mapping[str, str], allow: Iterable[str]) -> None:
     """Allow what the user names: on the command line, and modules of the working folder in files of one's own."""
     own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
     # A place of a list can be replaced only in the config that has the list.
