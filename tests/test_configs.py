@@ -82,7 +82,7 @@ class Workplace:
         config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
         if "subconfig" in config.get("AutoencoderModel", {}):
-            overrides |= {**NOT_THERE, "batch_size": 4}
+            overrides |= {"AutoencoderModel/checkpoint": "null", "batch_size": 4}
         if "weights" in config.get("GreyboxModel", {}):
             overrides["GreyboxModel/weights"] = "null"
         if "perceptual" not in config.get("Loss", {"perceptual": None}):

@@ -68,7 +68,9 @@ def test_a_class_of_ours_that_imports_what_its_arguments_name(here, capsys, conf
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("features", ["subprocess.Popen", "os:system", {"model": TOUCH, "layer": "a"}, {"checkpoint": "a"}])
+@pytest.mark.parametrize(
+    "features", ["subprocess.Popen", "os:system", {"model": TOUCH, "layer": "a"}, {"checkpoint": "a"}]
+)
 def test_features_of_fid_are_known_names_or_networks(here, capsys, features):  # noqa: F811
     run(capsys, "-b", write(AE | {"evaluation": {"fid": {"features": features}}}), "-t")
     with pytest.raises(UserError):
@@ -178,7 +180,9 @@ def test_archives_that_unpack_to_more_than_they_hold(here):  # noqa: F811
 
 
 @pytest.mark.parametrize("ending", ["mp4", "avi", "mkv"])
-@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile 'mine.mp4'\n", "#EXTM3U\n#EXTINF:1.0,\nmine.mp4\n", "%PDF"])
+@pytest.mark.parametrize(
+    "text", ["ffconcat version 1.0\nfile 'mine.mp4'\n", "#EXTM3U\n#EXTINF:1.0,\nmine.mp4\n", "%PDF"]
+)
 def test_a_clip_is_no_list_of_other_files(text, ending):
     with pytest.raises(InvalidInput, match="no clip"):
         read_clip(text.encode(), ending, channels=3, size=8)
