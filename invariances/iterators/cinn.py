@@ -15,6 +15,7 @@ from invariances.models.distributions import posterior_of, posterior_tensors
 from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 from invariances.models.mlp import MLP
+from invariances.models.studied.layout import side_of
 
 
 class CINNIterator(Iterator):
@@ -134,12 +135,12 @@ def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int
 
 
 def _check_sizes(model: Any, greybox: Any, autoencoder: Any) -> None:
-    channels, height, width = greybox.shape
-    if model.condition != (channels, height) or height != width:
+    channels, side = greybox.shape[0], side_of(greybox.shape)
+    if model.condition != (channels, side):
         raise InvalidInput(
             f"Transformer/conditioning_in_channels is {model.condition[0]} and Transformer/conditioning_spatial_size "
             f"{model.condition[1]}, but GreyboxModel/layer {greybox.layer} has {channels} channels on a grid of "
-            f"{height} × {width}; use {channels} and {height}"
+            f"{side} × {side}; use {channels} and {side}"
         )
     if model.in_channels != autoencoder.z_dim:
         raise InvalidInput(

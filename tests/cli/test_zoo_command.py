@@ -56,7 +56,7 @@ def test_from_the_list_to_a_verified_file(server, tmp_path, capsys):
 
 def test_a_record(server, tmp_path, capsys):
     shown = out(capsys, "show", "known")
-    for line in ("name: known", "file: a.ckpt", "  width: 4", "licence: not published", "state: absent"):
+    for line in ("name: known", "file: a.ckpt", "  width: 4", "licence: unknown", "size: unknown", "state: absent"):
         assert line in shown
     assert f"path: {tmp_path}/zoo/known/a.ckpt" in shown
     assert "checksum: not published" in out(capsys, "show", "unknown")
