@@ -46,7 +46,10 @@ def run(options: argparse.Namespace) -> None:
     from invariances.evaluation.report.page import write_report
 
     if options.compare:
-        left, right = ((Path(name.rstrip("/")).name, _groups(_runs_of(name))) for name in options.compare)
+        left, right = (
+            (Path(name).name if _is_study(name) else letter, _groups(_runs_of(name)))
+            for letter, name in zip("AB", options.compare, strict=True)
+        )
         print(write_comparison(left, right, options.out))
     else:
         print(write_report(_groups(options.runs), options.out))
@@ -64,7 +67,10 @@ def _runs_of(name: str) -> list[str]:
     from invariances.config.reading import read_file
     from invariances.training.run import Run
 
-    folder = Path(name, "runs")
-    if not folder.is_dir():
+    if not _is_study(name):
         return name.split(",")
-    return [str(run.path) for run in Run.all(folder) if "GreyboxModel" in read_file(run.config_path())]
+    return [str(run.path) for run in Run.all(Path(name, "runs")) if "GreyboxModel" in read_file(run.config_path())]
+
+
+def _is_study(name: str) -> bool:
+    return Path(name, "runs").is_dir()

@@ -82,8 +82,7 @@ def _layers(name: str, groups: Groups) -> list[EvaluatedLayer]:
 
 
 def _require_same_images(names: tuple[str, str], left: EvaluatedLayer, right: EvaluatedLayer) -> None:
-    inputs = [next(iter(layer.views.values())) for layer in (left, right)]
-    if not np.array_equal(*inputs):
+    if not np.array_equal(next(iter(left.views.values())), next(iter(right.views.values()))):
         raise UserError(
             f"{names[0]}, {names[1]}: their pictures are of other images; compare runs with the same data, size and "
             "number of pictures in `grid`"
