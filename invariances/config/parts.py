@@ -197,7 +197,7 @@ def _build_first_stage(config: Config, section: str, methods: tuple[str, ...]) -
         found = f"{name} holds a {type(network).__name__}, which has no {missing[0]}"
         raise UserError(f"{section}/checkpoint: {found}; expected a network with {', '.join(methods)}")
     with prefix_errors(section, InvalidInput):
-        stage = VectorCodes.of(network, _image_for(network, config))
+        stage: Any = VectorCodes.of(network, _image_for(network, config))
     if _is_untrained(config[section]):
         stage.cautions = [f"{section}: checkpoint is null, so {name} has random weights"]
         log.warning("%s", stage.cautions[0])
