@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from invariances.config.building import build_evaluations, build_iterator
-from invariances.config.parts import load_network
+from invariances.config.parts import build_networks, load_network
 from invariances.config.reading import read_file
 from invariances.demo.uploads import read_clip
 from invariances.errors import InvalidInput, UserError
@@ -76,6 +76,13 @@ def test_features_of_fid_are_known_names_or_networks(here, capsys, features):  #
     with pytest.raises(UserError):
         build_evaluations(GOOD | {"evaluation": {"fid": {"features": features}}})
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("value", [1.5, [], None, {}])
+def test_checkpoints_inside_of_arguments_are_text(value):
+    for node in ({"checkpoint": value}, {"checkpoint": value, "layers": ["a"]}):
+        with pytest.raises(UserError, match="Loss/perceptual/checkpoint: .*expected a path"):
+            build_networks({"perceptual": node}, "Loss")
 
 
 def test_a_class_that_is_abstract(here, capsys):  # noqa: F811
@@ -184,13 +191,13 @@ def test_archives_that_unpack_to_more_than_they_hold(here):  # noqa: F811
     "text", ["ffconcat version 1.0\nfile 'mine.mp4'\n", "#EXTM3U\n#EXTINF:1.0,\nmine.mp4\n", "%PDF"]
 )
 def test_a_clip_is_no_list_of_other_files(text, ending):
-    with pytest.raises(InvalidInput, match="no clip"):
+    with pytest.raises(InvalidInput, match="another format"):
         read_clip(text.encode(), ending, channels=3, size=8)
 
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("optimizer_states", "x"), ("lr_schedulers", 3), ("loops", {"fit_loop": 1}), ("loops", 0)],
+    [("optimizer_states", "x"), ("loader", {"epoch": 0, "batch": "1"}), ("loader", {"epoch": float("nan"), "batch": 0}), ("lr_schedulers", 3), ("loops", {"fit_loop": 1}), ("loops", 0)],
 )
 def test_a_state_of_a_training_that_makes_no_sense(here, capsys, part, value):  # noqa: F811
     config = write(GOOD | {"Model": {"in_channels": 1, "width": 2}, "evaluation": None})
@@ -198,10 +205,12 @@ def test_a_state_of_a_training_that_makes_no_sense(here, capsys, part, value):  
 
     assert edflow.main(["-b", config, "-t", "-l", "error"]) == 0
     path = Path("logs/latest/train/checkpoints/model-2.ckpt")
-    before = checkpoints.load(path)
-    torch.save(before | {part: value}, path)
+    before, changed = checkpoints.load(path), checkpoints.load(path)
+    if part == "loader":
+        changed["loops"]["fit_loop"]["state_dict"]["combined_loader"] = [value]
+    torch.save(changed if part == "loader" else changed | {part: value}, path)
     line = run(capsys, "-p", "logs/latest", "-t", "--num_steps", "3", "-l", "error")
-    assert "the state of its training cannot be restored" in line and line.endswith("from its weights")
+    assert "the state of its training cannot be restored" in line or "place in an epoch" in line
     torch.save(before | {"optimizer_states": []}, path)
     line = run(capsys, "-p", "logs/latest", "-t", "--num_steps", "3", "-l", "error")
     assert line.endswith("has lost the state of its optimiser; use an earlier checkpoint, or add -r")
@@ -239,3 +248,29 @@ def test_a_config_of_many_bytes(here):  # noqa: F811
     Path("a.yaml").write_text("a: " + "x" * 10**7)
     with pytest.raises(UserError, match="has more than 10,000,000 bytes"):
         read_file("a.yaml")
+
+
+def test_what_a_killed_training_was_writing_is_deleted_by_the_next(here):  # noqa: F811
+    write({}, CONFIG)
+    left = Path("run/train/pictures/.grid-00000060.png.4kv_m_bx")
+    left.mkdir(parents=True)
+    (left / "grid-00000060.png").touch()
+    with Run(Path("run")).trained_by_one():
+        assert not left.exists() and left.parent.exists()
+
+
+def test_half_an_evaluation_is_none_for_a_report(here):  # noqa: F811
+    """Of a command that was killed before it wrote `metrics.json`, or an older one that was whole is shown."""
+    write({}, CONFIG)
+    facts = {"time": "2026-11-25T10:00:00", "layer": "conv1", "depth": 1, "metrics": {"diversity": 0.5}}
+    whole, half = (here / "run" / "eval" / f"2026-11-25T1{hour}-00-00" for hour in (0, 1))
+    whole.mkdir(parents=True), half.mkdir()
+    for folder in (whole, half):
+        np.savez(folder / "grid.npz", input=np.zeros((1, 3, 8, 8), np.uint8))
+    with pytest.raises(UserError, match="no evaluation"):
+        stored.newest(here / "run")
+    (whole / "metrics.json").write_text(json.dumps(facts))
+    assert stored.newest(here / "run")[0].folder == whole
+    later = json.dumps(facts | {"time": "2026-11-25T11:00:00"})
+    (half / "metrics.json").write_text(later[:-5])
+    assert stored.newest(here / "run")[0].folder == whole

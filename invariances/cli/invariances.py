@@ -1,6 +1,8 @@
 """Study a network, show invariances in the browser, list layers, data and configs, report on runs, share models."""
 
 import argparse
+import os
+import signal
 import sys
 
 from invariances.cli import demo, export, layers, report, study, zoo
@@ -25,11 +27,15 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 2 after a UserError, 130, 143, 138 after Ctrl-C, SIGTERM, SIGUSR1."""
+    """Run a command; return its exit code: 0, 2 after a UserError, 128 + its number after a signal."""
     try:
         options = parser().parse_args(arguments)
         with raise_on_signals():
             options.run(options)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Stopped as stop:
         print(f"invariances: {stop}", file=sys.stderr)
         return stop.exit_code

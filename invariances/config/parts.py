@@ -282,6 +282,8 @@ def build_networks(value: Any, name: str) -> Any:
         return value
     if is_greybox(value):
         return _build_greybox(value, name)
+    if CHECKPOINT in value and not isinstance(value[CHECKPOINT], str):
+        raise UserError(f"{name}/{CHECKPOINT}: {show(value[CHECKPOINT])}; expected a path, or latest:EXPERIMENT")
     if is_trained(value):
         return load_network(**value)
     return {

@@ -63,7 +63,7 @@ def read_clip(content: bytes, ending: str, channels: int, size: int) -> Images:
     """
     _require_bytes(content)
     if not any(content[place : place + len(mark)] == mark for place, mark in CONTAINERS):
-        raise InvalidInput("the file is no clip; try an animated GIF or an MP4")
+        raise InvalidInput("the clip cannot be read: it has another format; try an animated GIF or an MP4")
     try:
         frames = [_frame(pixels, channels, size) for pixels in islice(_frames(content, ending), FRAMES)]
     except InvalidInput:

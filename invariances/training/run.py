@@ -25,7 +25,7 @@ from typing import Any
 from invariances.config.reading import dump, read_file
 from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
-from invariances.utils.files import free_space, held_by_one, require_own_files
+from invariances.utils.files import free_space, held_by_one, remove_leftovers, require_own_files
 from invariances.utils.names import nearest
 from invariances.utils.shipped_configs import config_files
 from invariances.zoo import zoo
@@ -224,6 +224,7 @@ class Run:
                     f"{self.path} is being trained by process {holder}; wait until it ends, or stop it: kill {holder}"
                 )
             self._lock = self.path / LOCK
+            remove_leftovers(self.path / "train")
             try:
                 yield
             finally:

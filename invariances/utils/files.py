@@ -137,6 +137,13 @@ def require_own_files(folder: Path) -> None:
                 raise InvalidInput(f"{path} is neither a file nor a folder; remove it")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary folders of `atomic_write` that killed processes have left anywhere in a folder."""
+    for path in folder.rglob(".?*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of `path` among all processes; it is released however its holder ends.
