@@ -81,7 +81,7 @@ def test_features_of_fid_are_known_names_or_networks(here, capsys, features):  #
 @pytest.mark.parametrize("value", [1.5, [], None, {}])
 def test_checkpoints_inside_of_arguments_are_text(value):
     for node in ({"checkpoint": value}, {"checkpoint": value, "layers": ["a"]}):
-        with pytest.raises(UserError, match="Loss/perceptual/checkpoint: .*expected a path"):
+        with pytest.raises(UserError, match=r"Loss/perceptual/checkpoint: .*expected a path"):
             build_networks({"perceptual": node}, "Loss")
 
 

@@ -388,6 +388,7 @@ def test_c14_overfit_batches_takes_the_same_examples_again(monkeypatch):
 
 def test_no_half_report_is_left(monkeypatch, capsys):
     monkeypatch.setattr(report_page, "_evaluated", lambda group: (SimpleNamespace(layer=None, factors={"a": 1}), {}))
+    monkeypatch.setattr(report_page, "_by_depth", lambda evaluated: [])
     monkeypatch.setattr(report_page, "factor_section", lambda run, stored, folder: (folder / "a.png").touch())
     monkeypatch.setattr(report_page, "_others", lambda *_: signal.raise_signal(signal.SIGINT))
     train()
