@@ -12,7 +12,7 @@ from invariances.evaluation.report.attribute_map import MIN_CEILING, attribute_n
 from invariances.studies.network_given import GivenNetwork
 from invariances.studies.pictures_given import GivenImages
 
-THRESHOLDS: dict[str, tuple[float, str]] = {
+THRESHOLDS: dict[str, tuple[float | int, str]] = {
     "few_images": (500, "flows learn fewer by heart within one study; 800 photographs were enough for stable numbers"),
     "few_held_out": (50, "half of the 95 % interval of a share is .14 with 50 images"),
     "small_side": (28, "below 28 px there is little for layers to keep or to drop"),
@@ -28,7 +28,7 @@ THRESHOLDS: dict[str, tuple[float, str]] = {
 
 def threshold(name: str) -> float:
     """A value of the table."""
-    return THRESHOLDS[name][0]
+    return float(THRESHOLDS[name][0])
 
 
 @dataclass(frozen=True)

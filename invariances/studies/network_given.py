@@ -156,7 +156,7 @@ def _channels(loaded: LoadedNetwork, images: GivenImages) -> int:
     if hasattr(loaded.network, "in_channels") or loaded.in_channels != 3:
         return int(loaded.in_channels)
     first = next((m for m in loaded.network.modules() if isinstance(m, nn.Conv2d)), None)
-    found = first.in_channels if first is not None else images.shape[0]
+    found = first.in_channels if first is not None else _tried_channels(loaded, images)
     if found not in (1, 3, images.shape[0]):
         raise UserError(f"the network takes {found} channels, and images have {images.shape[0]}; expected 1 or 3")
     return found
@@ -223,6 +223,15 @@ class _Input:
         mean = [round(value, 3) for value in pixels.mean(dim=(0, 2, 3)).tolist()]
         std = [round(max(value, 0.01), 3) for value in pixels.std(dim=(0, 2, 3)).tolist()]
         yield OWN_STATISTICS, {"mean": mean, "std": std}
+
+
+def _tried_channels(loaded: LoadedNetwork, images: GivenImages) -> int:
+    """Those of the images, or grey, whichever a network without convolutions takes."""
+    for channels in (images.shape[0], 1):
+        with suppress(UserError):
+            _runnable(loaded, images, channels)
+            return channels
+    return images.shape[0]
 
 
 def _side(size: Any) -> int:

@@ -273,7 +273,7 @@ def _within_budget(plan: Plan, trained: Any) -> Plan:
             judged = min(level.n_judged, plan.images.n_validation)
             larger = _measured(replace(plan, quality=replace(level, n_judged=judged)), trained)
             best = larger if larger.total_time <= budget else best
-    fixed = replace(best, quality=best.quality.scaled(0)).total_time
+    fixed = replace(best, quality=best.quality.scaled(0.0)).total_time
     factor = (budget - fixed) / max(1e-9, best.total_time - fixed)
     if factor < SHORTEST:
         shortest = replace(best, quality=best.quality.scaled(SHORTEST)).total_time

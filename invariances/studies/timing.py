@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from invariances.config.signatures import call
 from invariances.flows import ConditionalTransformer
 from invariances.losses import AutoencoderLoss, flow_nll
 from invariances.models import MLP, Autoencoder, Layer
@@ -95,7 +96,7 @@ def autoencoder_cost(config: Config, images: Tensor, n_judged: int) -> Cost:
         n_judged: images of its evaluation.
     """
     model = Autoencoder(**config["Model"]).to(device())
-    loss = AutoencoderLoss(**config["Loss"]).to(device())
+    loss = call(AutoencoderLoss, config["Loss"]).to(device())
     optimizer = torch.optim.Adam([*model.parameters(), *loss.parameters()], lr=1e-4)
     images = images.to(device())
 
@@ -108,7 +109,7 @@ def autoencoder_cost(config: Config, images: Tensor, n_judged: int) -> Cost:
 
     taken = OVERHEAD + measured(step)
     weights = sum(weight.numel() for weight in model.parameters())
-    return Cost(taken, started() + n_judged / len(images) * taken, BASE + 16 * weights, 24 * weights)
+    return Cost(taken, started() + n_judged / len(images) * taken, BASE + 16 * weights, 24.0 * weights)
 
 
 def flow_cost(
@@ -145,7 +146,7 @@ def flow_cost(
     once = started() + n_images * (rates.network + rates.encoder) + JUDGING * samples + PROBES
     row = n_values * BYTES[config["cache"]["precision"]]
     held = n_judged * (SAMPLES + 4) * n_values * 4 / 10
-    return Cost(taken, once, BASE + 20 * weights + held, 36 * weights + n_images * row)
+    return Cost(taken, once, BASE + 20 * weights + held, 36.0 * weights + n_images * row)
 
 
 @dataclass(frozen=True)

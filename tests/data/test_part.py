@@ -66,5 +66,5 @@ def test_every_data_set_of_a_config_has_parts():
 def test_a_mistake_in_a_part():
     spec = {"class": "invariances.data.DigitsTest", "part": {"split": "test"}}
     assert list(dataset_mistakes(spec, "train")) == [
-        'datasets/train/part/split: got "test"; expected one of train, validation or null'
+        'datasets/train/part/split: "test" is text; expected one of train, validation or null'
     ]

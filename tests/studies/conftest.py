@@ -68,7 +68,7 @@ class Bright(nn.Module):
         super().__init__()
         self.conv, self.fc = nn.Conv2d(3, 1, 1, bias=False), nn.Linear(1, 2, bias=False)
         nn.init.constant_(self.conv.weight, 1)
-        self.fc.weight = nn.Parameter(torch.tensor([[-1.0], [1.0]]))
+        self.fc.weight = nn.Parameter(torch.tensor([[1.0], [-1.0]]))
 
     def forward(self, x):
         return self.fc(self.conv(x).mean((2, 3)))

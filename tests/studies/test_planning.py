@@ -6,7 +6,7 @@ import torch
 from invariances.cli import invariances as command
 from invariances.config.reading import read_file
 from invariances.errors import UserError
-from invariances.studies import planning, timing
+from invariances.studies import planning, quality, timing
 from invariances.studies.planning import described, plan_study, require_space, write_plan
 from invariances.studies.request import Request
 from tests.studies.conftest import TINY, save_pictures
@@ -69,13 +69,13 @@ def test_the_preprocessing_is_that_with_which_the_network_is_right(work):
 
 
 def test_the_users_preprocessing_counts(work):
-    found = plan(preprocess="{mean: [0.1, 0.2, 0.3], std: [1, 1, 1]}")
-    assert found.network.section["preprocess"] == {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}
+    found = plan(preprocess="{mean: [0.1, 0.2, 0.3], std: [1.0, 1.0, 1.0]}")
+    assert found.network.section["preprocess"] == {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]}
 
 
 def test_a_network_of_one_size(work):
     found = plan("study_nets:Flat", weights=None, n_layers=1)
-    assert (found.network.size, found.network.channels) == (28, 3) or found.network.size == 28
+    assert (found.network.size, found.network.channels) == (28, 1)
 
 
 def test_random_weights_are_kept_so_that_all_trainings_have_the_same(work):
@@ -116,12 +116,11 @@ def test_seeds_differ_in_their_seed_alone(work):
     assert [recipe.name for recipe in found.flows] == ["fc", "fc-seed1"]
 
 
-def test_a_budget_sets_the_length(work):
-    usual = plan(n_layers=2)
-    shorter = plan(n_layers=2, budget=usual.total_time - 0.2)
-    longer = plan(n_layers=2, budget=10 * usual.total_time)
-    assert shorter.quality.flow_steps <= longer.quality.flow_steps
-    assert longer.total_time <= 10 * usual.total_time
+def test_a_budget_sets_the_length(work, monkeypatch):
+    monkeypatch.setitem(quality.LEVELS, "draft", quality.DRAFT)
+    for budget in (50.0, 60.0):
+        found = plan(n_layers=2, budget=budget)
+        assert budget - 2 < found.total_time < budget + 2
 
 
 def test_too_small_a_budget(work):

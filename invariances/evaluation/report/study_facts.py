@@ -36,7 +36,7 @@ class StudyFacts:
     remarks: Sequence[Remark]
     settings: Mapping[str, str]
     trainings: Sequence[Mapping[str, str]]
-    thresholds: Mapping[str, tuple[float, str]]
+    thresholds: Mapping[str, tuple[float | int, str]]
     command: str
 
     @property
