@@ -1,17 +1,11 @@
 """Affine couplings and the networks that compute their scales and shifts."""
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from invariances.flows.layers.base import Bijection
-
-SLOPE = 0.01  # of LeakyReLU
 
 
 class TwinLinear(nn.Module):
@@ -59,27 +53,13 @@ class TwinNetwork(nn.Sequential):
         first, *hidden = pairwise([in_features, *[hidden_dim] * (hidden_depth + 1)])
         layers: list[nn.Module] = [TwinLinear(*first)]
         for sizes in hidden:
-            layers += [nn.LeakyReLU(SLOPE), TwinLinear(*sizes)]
-        super().__init__(*layers, nn.LeakyReLU(SLOPE), TwinLinear(hidden_dim, out_features))
+            layers += [nn.LeakyReLU(0.01), TwinLinear(*sizes)]
+        super().__init__(*layers, nn.LeakyReLU(0.01), TwinLinear(hidden_dim, out_features))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Apply both networks to x."""
-        first, second = twin_activations(x, self.weights())[-1]
+        first, second = super().forward(x.expand(2, *x.shape))
         return first, second
-
-    def weights(self) -> list[Tensor]:
-        """Weight and bias of each layer in turn."""
-        return [tensor for layer in list(self)[::2] for tensor in (layer.weight, layer.bias)]
-
-
-def twin_activations(x: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """The input of each layer of a `TwinNetwork`, (2, B, in), and the output of the last, (2, B, out_features)."""
-    activations = [x.expand(2, *x.shape)]
-    for weight, bias in zip(weights[::2], weights[1::2], strict=True):
-        if len(activations) > 1:
-            functional.leaky_relu_(activations[-1], SLOPE)
-        activations.append(torch.baddbmm(bias, activations[-1], weight))
-    return activations
 
 
 class DoubleCoupling(Bijection):
@@ -89,7 +69,7 @@ class DoubleCoupling(Bijection):
 
     Each log-scale s ends in tanh, so it lies in (−1, 1): deep flows stay finite and can be inverted. If the
     number of channels is odd, a has one more than b. The embedding, if any, is concatenated to the input of all
-    four networks. Gradients are of first order, see `AffineCoupling`.
+    four networks.
 
     Args:
         channels: C of the vectors (B, C), 2 or more.
@@ -118,8 +98,8 @@ class DoubleCoupling(Bijection):
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute (b', a'), (B, C), and the sum of all log-scales, (B,)."""
         a, b = x.split(self.sizes, dim=1)
-        b, logdet_b = AffineCoupling.apply(b, _with_embedding(a, embedding), *self.first.weights())
-        a, logdet_a = AffineCoupling.apply(a, _with_embedding(b, embedding), *self.second.weights())
+        b, logdet_b = _couple(b, *self.first(_with_embedding(a, embedding)))
+        a, logdet_a = _couple(a, *self.second(_with_embedding(b, embedding)))
         return torch.cat([b, a], dim=1), logdet_b + logdet_a
 
     def inverse(self, y: Tensor, embedding: Tensor | None = None) -> Tensor:
@@ -134,46 +114,13 @@ class DoubleCoupling(Bijection):
         return "{} | {}".format(*self.sizes)
 
 
-class AffineCoupling(torch.autograd.Function):
-    """y = x · exp(s) + t and Σ s, for the scale s and shift t that a `TwinNetwork` computes of `given`.
-
-    One node of the graph in place of some twenty. The backward pass has the products that it needs and few passes over
-    the activations, which are kept once, after each LeakyReLU. It cannot be differentiated again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, given: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Map x, (B, C), given (B, in_features), to y, (B, C), and the log-determinant, (B,)."""
-        activations = twin_activations(given, weights)
-        scale, shift = activations.pop()
-        scale = scale.tanh()
-        factor = scale.exp()
-        ctx.save_for_backward(x, scale, factor, *activations, *weights[::2])
-        return torch.addcmul(shift, x, factor), scale.sum(1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor, grad_logdet: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of x, given, and each weight and bias."""
-        x, scale, factor, *saved = ctx.saved_tensors
-        n_layers = len(saved) // 2
-        activations, weights = saved[:n_layers], saved[n_layers:]
-        grad_x = grad_y * factor
-        grad_scale = torch.addcmul(grad_logdet[:, None], grad_x, x)
-        grad = torch.stack([torch.ops.aten.tanh_backward(grad_scale, scale), grad_y])
-        grads: list[Tensor] = []
-        for layer in reversed(range(n_layers)):
-            grads = [torch.bmm(activations[layer].mT, grad), grad.sum(1, keepdim=True), *grads]
-            grad = torch.bmm(grad, weights[layer].mT)
-            if layer:
-                torch.ops.aten.leaky_relu_backward.grad_input(
-                    grad, activations[layer], SLOPE, True, grad_input=grad
-                )
-        return grad_x, grad.sum(0), *grads
-
-
 def _with_embedding(half: Tensor, embedding: Tensor | None) -> Tensor:
     return half if embedding is None else torch.cat([half, embedding], dim=1)
+
+
+def _couple(x: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    scale = scale.tanh()
+    return torch.addcmul(shift, x, scale.exp()), scale.sum(1)
 
 
 def _uncouple(y: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -1,27 +1,9 @@
 """Fixed permutations of the channels."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from invariances.flows.layers.base import Bijection
-
-
-class Gather(torch.autograd.Function):
-    """Columns of x, (B, C), in another order; the gradient is gathered too, where PyTorch would scatter it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        """Compute y_i = x_{order(i)}."""
-        ctx.save_for_backward(order, inverse)
-        return x.index_select(1, order)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Undo it."""
-        order, inverse = ctx.saved_tensors
-        return Gather.apply(grad, inverse, order), None, None
 
 
 class Permutation(Bijection):
@@ -53,11 +35,11 @@ class Permutation(Bijection):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Permute the channels, y_i = x_{forward_index(i)}; the log-determinant, (B,), is 0."""
-        return Gather.apply(x, self.forward_index, self.backward_index), x.new_zeros(len(x))
+        return x.index_select(1, self.forward_index), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Undo the permutation, x_i = y_{backward_index(i)}."""
-        return Gather.apply(y, self.backward_index, self.forward_index)
+        return y.index_select(1, self.backward_index)
 
     def extra_repr(self) -> str:
         """The number of channels."""
