@@ -197,7 +197,14 @@ def test_a_clip_is_no_list_of_other_files(text, ending):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("optimizer_states", "x"), ("loader", {"epoch": 0, "batch": "1"}), ("loader", {"epoch": float("nan"), "batch": 0}), ("lr_schedulers", 3), ("loops", {"fit_loop": 1}), ("loops", 0)],
+    [
+        ("optimizer_states", "x"),
+        ("loader", {"epoch": 0, "batch": "1"}),
+        ("loader", {"epoch": float("nan"), "batch": 0}),
+        ("lr_schedulers", 3),
+        ("loops", {"fit_loop": 1}),
+        ("loops", 0),
+    ],
 )
 def test_a_state_of_a_training_that_makes_no_sense(here, capsys, part, value):  # noqa: F811
     config = write(GOOD | {"Model": {"in_channels": 1, "width": 2}, "evaluation": None})
