@@ -25,7 +25,7 @@ from invariances.training.run import resolve_checkpoint
 from invariances.utils.files import atomic_write, cache_root, n_cpus
 
 FILE = "study.yaml"
-LARGEST = {"draft": 250_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
+LARGEST = {"draft": 110_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
 HALVED_FROM = 2e9  # bytes of representations from which on half precision is used
 PLANNING = 15.0  # seconds
 REPORT = 10.0  # seconds
