@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -38,7 +39,9 @@ BAD_VALUES = [
 ]
 KEYS = ["fid", "trainer", "Model", "Loss", "Transformer", "keep_best", "seed", "n_data_processes", "evaluation", "x"]
 TRAINER = ["devices", "num_nodes", "min_steps", "precision", "strategy", "max_time", "limit_val_batches", "profiler"]
-CONFIGS = ["clf", "ae", "diin", "cinn", "iin"]
+TRAINING = ["optimizer_states", "lr_schedulers", "loops", "callbacks", "networks", "epoch", "global_step"]
+CONFIGS = ["clf", "ae", "gan", "diin", "cinn", "iin"]
+NETWORKS = ["clf", "ae", "pairs_clf", "pairs_ae"]  # that these need
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -69,9 +72,15 @@ def mutate(value: Any, random: random.Random) -> None:
                 value["trainer"][random.choice(TRAINER)] = random.choice(BAD_VALUES)
 
 
+def settings(source: Path, name: str) -> dict[str, Any]:
+    """A shipped config, with the networks that `prepare` has trained."""
+    text = (source / "configs" / "digits" / f"{name}.yaml").read_text()
+    return yaml.safe_load(re.sub(r"latest:digits_(\w+)", rf"{source}/\1.ckpt", text))
+
+
 def config_case(folder: Path, source: Path, random: random.Random) -> list[str]:
     """A shipped config with changes, trained for two steps."""
-    config = yaml.safe_load((source / "configs" / "digits" / f"{random.choice(CONFIGS)}.yaml").read_text())
+    config = settings(source, random.choice(CONFIGS))
     config |= {"num_steps": 2, "evaluation": None, "batch_size": 8}
     mutate(config, random)
     (folder / "a.yaml").write_text(yaml.safe_dump(config))
@@ -112,8 +121,14 @@ def checkpoint_case(folder: Path, source: Path, random: random.Random) -> list[s
     shutil.copytree(source / "run", folder / "run")
     path = next((folder / "run" / "train" / "checkpoints").glob("model-*.ckpt"))
     state = torch.load(path, weights_only=True)
-    if random.random() < 0.5:
+    part = random.choice(["config", "weights", "training"])
+    if part == "config":
         mutate(state["config"], random)
+    elif part == "training":
+        for name in random.sample(TRAINING, 2):
+            mutate(state[name] if isinstance(state[name], dict) else {name: state[name]}, random)
+        if random.random() < 0.3:
+            state[random.choice(TRAINING)] = random.choice(BAD_VALUES)
     else:
         weights = state["state_dict"]
         name = random.choice(list(weights))
@@ -185,16 +200,19 @@ def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[li
 
 
 def prepare(source: Path) -> None:
-    """A run of two steps to damage, the configs, and a file that no case may change."""
+    """A run of two steps to damage, the configs, networks for them, and a file that no case may change."""
     shutil.copytree(Path(__file__).parents[1] / "configs", source / "configs")
     (source / "victim").write_text("mine")
     here = Path.cwd()
     os.chdir(source)
-    config, cinn = source / "configs/digits/clf.yaml", source / "configs/digits/cinn.yaml"
-    assert edflow.main(["-b", str(config), "-t", "--num_steps", "2", "-l", "error", "--batch_size", "8"]) == 0
-    os.rename(Path("logs/latest").resolve(), "run")
-    settings = yaml.safe_load(cinn.read_text()) | {"num_steps": 2, "evaluation": None}
-    (source / "cinn.yaml").write_text(yaml.safe_dump(settings))
+    for name in NETWORKS:
+        words = ["-b", f"configs/digits/{name}.yaml", "-t", "--num_steps", "2", "-l", "error", "--batch_size", "8"]
+        assert edflow.main([*words, "--Model/width", "4", "--evaluation", "null"]) == 0
+        shutil.copy("logs/latest/train/checkpoints/model-2.ckpt", f"{name}.ckpt")
+        if name == "clf":
+            os.rename(Path("logs/latest").resolve(), "run")
+    cinn = settings(source, "cinn") | {"num_steps": 2, "evaluation": None}
+    (source / "cinn.yaml").write_text(yaml.safe_dump(cinn))
     os.chdir(here)
 
 

@@ -6,7 +6,9 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh test
 
 ruff check .
-mypy
+mypy &
+types=$!
 export OMP_NUM_THREADS=1  # one process a core is faster than threads that wait for each other
-python -m pytest -n auto "$@"
+python -m pytest -n auto --dist worksteal "$@"
+wait "$types"
 python scripts/soak.py --kills 3 clf

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import time
 from operator import itemgetter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from invariances.cli import edflow
 from invariances.config.checking import check
 from invariances.config.reading import read, read_file
+from invariances.data.sets.animalfaces import RESTRICTED
 from invariances.data.sets.imagenet import ANIMALS
 from invariances.training.run import Run
 from tests.data import stand_ins
@@ -33,14 +35,14 @@ SMALL = {  # networks that are quick to build, run and save
     "AutoencoderModel/subconfig/Model/type": "resnet18",
     "AutoencoderModel/subconfig/Model/width": 4,
 }
-NOT_THERE = {"AutoencoderModel/checkpoint": "null", "GreyboxModel/weights": "null", "batch_size": 4}  # downloads
-LARGE = [path for path in CONFIGS if path.parts[1] == "alexnet"]  # networks and images of full size
+LARGE = [path for path in CONFIGS if path.parts[1] in ("alexnet", "efficientnet", "resnet")]  # full size
 
 
 def commands(path: Path) -> list[list[str]]:
     """The commands in a config's first lines that use it, ready to run."""
     head = (ROOT / path).read_text().split("\n\n")[0]
     found = re.findall(r"^#   (edflow .+?)(?:  .*)?$", head, re.MULTILINE)
+    found = [line.replace("FOLDER", "my_pictures") for line in found]
     return [shlex.split(line)[1:] for line in found if path.as_posix() in line and "CKPT" not in line]
 
 
@@ -80,7 +82,9 @@ class Workplace:
         config = read([ROOT / file for file in files(words)])
         overrides = {key: value for key, value in self.overrides.items() if self.has(config, key)}
         if "subconfig" in config.get("AutoencoderModel", {}):
-            overrides |= NOT_THERE
+            overrides |= {"AutoencoderModel/checkpoint": "null", "batch_size": 4}
+        if "weights" in config.get("GreyboxModel", {}):
+            overrides["GreyboxModel/weights"] = "null"
         if "perceptual" not in config.get("Loss", {"perceptual": None}):
             overrides["Loss/perceptual_weight"] = 0
         return [f"--{key}={value}" for key, value in (overrides | {"trainer/accelerator": "cpu"}).items()]
@@ -100,6 +104,8 @@ def data(tmp_path_factory):
         stand_ins.write_mnist(root, name, n_train=50)
     stand_ins.write_cifar(root)
     stand_ins.write_celeba(root, n=78)
+    for i in range(40):
+        stand_ins.write_picture(root / "animalfaces" / RESTRICTED[i % 2] / f"{i}.jpg", (6 * i, 99, 255 - 6 * i))
     for split in ("train", "val"):
         for i in range(40):
             stand_ins.write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", (6 * i, 99, 255 - 6 * i))
@@ -113,6 +119,8 @@ def full_precision(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("invariances.evaluation.metrics.fid.fid.inception", no_weights)
     if not Path("configs").exists():
         Path("configs").symlink_to(ROOT / "configs")
+        Path("my_pictures").symlink_to(data / "imagenet" / "train")
+        shutil.copy(ROOT / "configs/custom/my_models.py", folder)
 
 
 def no_weights(*_):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
+from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages, outputs
 from invariances.evaluation.metrics.faithfulness.similarity import similarities
 
 
@@ -49,13 +49,14 @@ def agreement(
     """
     z = greybox.encode(image)
     # of an `EncodedImages`, `similarities` does not use the codes
-    real = EncodedImages(image, z, z, greybox.decode(z))
+    real = EncodedImages(image, z, z, outputs(greybox, image, z))
     return {name: _agreement(real, greybox, images) for name, images in others.items()}
 
 
 def _agreement(real: EncodedImages, greybox: Any, images: Tensor) -> Agreement:
     z = greybox.encode(images)
-    found = similarities(real, GeneratedImages(images[None], z[None], z[None], greybox.decode(z)[None]), norm=0.0)
+    logits = outputs(greybox, images, z)
+    found = similarities(real, GeneratedImages(images[None], z[None], z[None], logits[None]), norm=0.0)
     numbers = {name: value.item() for name, value in found.items()}
     hue = numbers.get("hue_agreement", math.nan)
     return Agreement(numbers["cosine"], numbers.get("class_agreement"), None if math.isnan(hue) else hue)

@@ -24,6 +24,7 @@ from invariances.config.older.translating import translate
 from invariances.config.reading import merged, parse, read
 from invariances.config.signatures import parameters
 from invariances.errors import UserError
+from invariances.utils.shipped_configs import find_config
 
 EXAMPLES = """examples:
   edexplore --dataset invariances.data.MNISTTrain
@@ -42,9 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Replace this process by the server of the page; returns 2 for a mistake of the user."""
     try:
         options, words = parser().parse_known_args(arguments)
+        options.base = [find_config(file) for file in options.base or ()]
         changes = overrides(words)
         allow_own(options, changes)
-        with judging(*options.base or ()):
+        with judging(*options.base):
             splits = read_splits(options, changes)
             for split, spec in splits.items():
                 check(split, spec)
@@ -78,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 def allow_own(options: argparse.Namespace, changes: dict[str, str]) -> None:
     """Allow what the command line names, and what its configs name in the working folder."""
     typed = {"class": options.dataset} if options.dataset else merged([], changes)
-    here = modules_here(merged(options.base or []))
+    here = modules_here(merged(options.base))
     remember({*options.allow, *modules_typed(typed), *here}, folders_typed(changes))
 
 
@@ -112,7 +114,8 @@ def read_splits(options: argparse.Namespace, changes: dict[str, str]) -> dict[st
         return with_siblings(*class_and_arguments(config["datasets"]["examples"]))
     datasets = read(options.base, changes).get("datasets")
     if not isinstance(datasets, dict) or not datasets:
-        raise UserError(f"{' '.join(options.base)}: no data sets; expected `datasets: {{train: dotted.Class}}`")
+        files = " ".join(map(str, options.base))
+        raise UserError(f"{files}: no data sets; expected `datasets: {{train: dotted.Class}}`")
     parts = {split: class_and_arguments(spec) for split, spec in datasets.items()}
     return {split: {"class": path, **arguments} for split, (path, arguments) in parts.items()}
 

@@ -33,8 +33,10 @@ from typing import Any
 from invariances.cli.command_line import Parser, split_overrides
 from invariances.cli.series import check_series, is_series, train_series
 from invariances.config.keys import KEYS
+from invariances.config.spelling import refuse_misspelt
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
+from invariances.utils.shipped_configs import find_config
 from invariances.utils.signals import raise_on_signals
 
 log = logging.getLogger("invariances.edflow")
@@ -209,6 +211,10 @@ def _unexpected(word: str) -> str:
 
 
 def _start(options: argparse.Namespace) -> None:
+    options.base = [find_config(file) for file in options.base]
+    if options.project is None:  # else the files are parts of the config of a run
+        refuse_misspelt(options.base, options.overrides)
+
     from invariances.training.start import start  # imports torch, which takes seconds
 
     start(

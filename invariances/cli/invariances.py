@@ -1,23 +1,41 @@
-"""Study a network, show invariances in the browser, list layers, report on runs, fetch and export models."""
+"""Study a network, show invariances in the browser, list layers, data and configs, report on runs, share models."""
 
 import argparse
+import os
+import signal
 import sys
 
 from invariances.cli import demo, export, layers, report, study, zoo
 from invariances.cli.command_line import Parser
+from invariances.cli.shipped import cp, data, ls, validate
 from invariances.errors import Stopped, UserError
 from invariances.utils.signals import raise_on_signals
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
-COMMANDS = {"study": study, "demo": demo, "layers": layers, "report": report, "zoo": zoo, "export": export}
+COMMANDS = {
+    "study": study,
+    "demo": demo,
+    "layers": layers,
+    "data": data,
+    "report": report,
+    "zoo": zoo,
+    "export": export,
+    "ls": ls,
+    "cp": cp,
+    "validate": validate,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 0, 2 after a UserError, 130, 143, 138 after Ctrl-C, SIGTERM, SIGUSR1."""
+    """Run a command; return its exit code: 0, 2 after a UserError, 128 + its number after a signal."""
     try:
         options = parser().parse_args(arguments)
         with raise_on_signals():
             options.run(options)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Stopped as stop:
         print(f"invariances: {stop}", file=sys.stderr)
         return stop.exit_code

@@ -59,8 +59,8 @@ def _show(options: argparse.Namespace) -> None:
 
     for name in options.names:
         record = {key: value for key, value in asdict(zoo.entry(name)).items() if value not in ("", {}, None)}
-        unknown = {key: "not published" for key in ("checksum", "licence") if key not in record}
-        print(dump(record | unknown | {"path": str(zoo.path(name)), "state": zoo.state(name)}), end="")
+        known = {"checksum": "not published", "licence": "unknown", "size": "unknown"} | record
+        print(dump(known | {"path": str(zoo.path(name)), "state": zoo.state(name)}), end="")
 
 
 def _get(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ any work. No class receives the whole config.
     config = check(read(["configs/digits/clf.yaml"], {"Model/width": "16"}))
     iterator = build_iterator(config, num_steps=600)
 
+- `spelling`: misspelt names, told before anything heavy is imported.
 - `reading`: YAML files and overrides to one dict.
 - `keys`: the run's own keys at the top level, with their kinds, defaults and help.
 - `classes`: finding the classes that a config names.

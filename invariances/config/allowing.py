@@ -165,7 +165,7 @@ def remember(names: Iterable[str], folders: Iterable[str] = ()) -> None:
     known = {key: set(_remembered(key)) for key in ("allow", "write")}
     if names <= known["allow"] and folders <= known["write"]:
         return
-    settings = {"folder": str(Path.cwd()), "allow": sorted(names | known["allow"])}
+    settings = {**_place(), "allow": sorted(names | known["allow"])}
     settings["write"] = sorted(folders | known["write"])
     try:
         with atomic_write(SETTINGS.absolute()) as part:
@@ -185,9 +185,14 @@ def _remembered(key: str) -> list[str]:
         log.warning("%s: cannot be read (%s); it allows nothing", SETTINGS, type(error).__name__)
         return []
     values = settings.get(key) if isinstance(settings, dict) else None
-    if not isinstance(values, list) or settings.get("folder") != str(Path.cwd()):
+    if not isinstance(values, list) or {name: settings.get(name) for name in _place()} != _place():
         return []
     return [value for value in values if isinstance(value, str)]
+
+
+def _place() -> dict[str, Any]:
+    """The working folder: its path, which a stranger may guess, and its number on the disk, which is new each time."""
+    return {"folder": str(Path.cwd()), "inode": os.stat(".").st_ino}
 
 
 def may_write(path: str | Path) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 import traceback
@@ -12,6 +13,9 @@ from invariances.config.allowing import is_allowed, is_dotted, lies_here, requir
 from invariances.config.older.aliases import OLD
 from invariances.errors import UserError
 from invariances.utils.names import hint, nearest
+
+# It imports and calls whatever its own argument names, which only `GreyboxModel` and {model: …, layer: …} check.
+IMPORTING = ("invariances.models.greybox", "Greybox")
 
 
 def locate(path: Any, key: str, base: str | None = None) -> type:
@@ -27,7 +31,7 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
 
     Raises:
         UserError: not allowed, see `invariances.config.allowing`; no such module, no such name in it, not a class,
-            not a subclass of `base`, or the module raises an error while it is imported.
+            abstract, not a subclass of `base`, or the module raises an error while it is imported.
     """
     if not is_dotted(path) or "." not in path:
         raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
@@ -45,6 +49,10 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
         raise UserError(f"{key}: {path} is {_article(type(found).__name__)}; expected a class")
     if not lies_here(found.__module__):  # a module may hold classes that it has imported from elsewhere
         require_allowed(found.__module__, path, key)
+    if (found.__module__, found.__qualname__) == IMPORTING:
+        raise UserError(f"{key}: {path} is not called by its name; use {{model: NETWORK, layer: NAME}} in its place")
+    if inspect.isabstract(found):
+        raise UserError(f"{key}: {path} is abstract; expected a class that can be built")
     if base is not None and not issubclass(found, known_class(base)):
         raise UserError(f"{key}: {path} is not {_article(base)}; expected a subclass")
     return found

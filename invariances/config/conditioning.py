@@ -16,19 +16,19 @@ def conditioning(shape: tuple[int, int, int]) -> dict[str, int]:
     The embedder halves a map to about 3 × 3, at most 5 times, as in the published experiments.
 
     Raises:
-        InvalidInput: the map is not square.
+        InvalidInput: see `side_of`.
 
     >>> conditioning((256, 13, 13))
     {'conditioning_in_channels': 256, 'conditioning_spatial_size': 13, 'embedder_down': 2}
     >>> conditioning((4096, 1, 1))
     {'conditioning_in_channels': 4096, 'conditioning_spatial_size': 1}
     """
-    channels, height, width = shape
-    if height != width:
-        raise InvalidInput(f"maps of {height} × {width} cannot condition a flow; expected square ones")
-    implied = {"conditioning_in_channels": channels, "conditioning_spatial_size": height}
-    down = max(0, min(MOST_DOWN, height.bit_length() - 2))
-    return implied | ({"embedder_down": down} if height > 1 else {})
+    from invariances.models.studied.layout import side_of  # imports torch
+
+    side = side_of(shape)
+    implied = {"conditioning_in_channels": shape[0], "conditioning_spatial_size": side}
+    down = max(0, min(MOST_DOWN, side.bit_length() - 2))
+    return implied | ({"embedder_down": down} if side > 1 else {})
 
 
 def fill_conditioning(config: dict[str, Any]) -> dict[str, Any]:

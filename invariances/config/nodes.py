@@ -3,6 +3,7 @@
 - `{checkpoint: …}`, with `model` and `subconfig` for files that do not name their class: a trained network.
 - `{checkpoint: …, layer: …}` or `{model: …, layer: …}`: a network split at a layer; `split_idx` may replace `layer`.
 - text under a key `checkpoint`, in any section: a checkpoint, as a path or as latest:EXPERIMENT.
+- text under a key `weights` that starts with zoo:, hub: or latest:, the same.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 CHECKPOINT = "checkpoint"
 TRAINED = {CHECKPOINT, "model", "subconfig"}
+WEIGHTS = ("zoo:", "hub:", "latest:")  # other text under `weights` is a file, or a name that a library knows
 
 
 def is_greybox(node: Any) -> bool:
@@ -49,7 +51,10 @@ def map_checkpoints(value: Any, key: str, function: Callable[[str, str], str]) -
     """
     if isinstance(value, Mapping):
         return {name: map_checkpoints(item, f"{key}/{name}".lstrip("/"), function) for name, item in value.items()}
-    names_checkpoint = isinstance(value, str) and key.rpartition("/")[2] == CHECKPOINT and "/" in key
+    section, _, name = key.rpartition("/")
+    if not section or not isinstance(value, str):
+        return value
+    names_checkpoint = name == CHECKPOINT or (name == "weights" and value.startswith(WEIGHTS))
     return function(value, key) if names_checkpoint else value
 
 

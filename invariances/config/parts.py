@@ -192,22 +192,25 @@ def _build_first_stage(config: Config, section: str, methods: tuple[str, ...]) -
     """The network of a first stage, which must have these methods; its codes are vectors."""
     from invariances.models import VectorCodes
 
-    network, name = _first_stage(config[section], section)
+    network, name = _first_stage(config[section])
     if missing := [method for method in methods if not hasattr(network, method)]:
         found = f"{name} holds a {type(network).__name__}, which has no {missing[0]}"
         raise UserError(f"{section}/checkpoint: {found}; expected a network with {', '.join(methods)}")
     with prefix_errors(section, InvalidInput):
-        return VectorCodes.of(network, _image_for(network, config))
+        stage: Any = VectorCodes.of(network, _image_for(network, config))
+    if _is_untrained(config[section]):
+        stage.cautions = [f"{section}: checkpoint is null, so {name} has random weights"]
+        log.warning("%s", stage.cautions[0])
+    return stage
 
 
-def _first_stage(node: Mapping[str, Any], section: str) -> tuple[Any, str]:
+def _first_stage(node: Mapping[str, Any]) -> tuple[Any, str]:
     """The network of a first stage, and its name for messages."""
     if _is_diffusers(node):
         from invariances.models.first_stages.diffusers import load_diffusers
 
         return load_diffusers(node["model"]), node["model"]
     if _is_untrained(node):
-        log.warning("%s: checkpoint is null, so %s has random weights", section, node["model"])
         return _random_network(node), node["model"]
     return load_network(**node), node[CHECKPOINT]
 
@@ -279,6 +282,8 @@ def build_networks(value: Any, name: str) -> Any:
         return value
     if is_greybox(value):
         return _build_greybox(value, name)
+    if CHECKPOINT in value and not isinstance(value[CHECKPOINT], str):
+        raise UserError(f"{name}/{CHECKPOINT}: {show(value[CHECKPOINT])}; expected a path, or latest:EXPERIMENT")
     if is_trained(value):
         return load_network(**value)
     return {

@@ -11,6 +11,7 @@ from invariances.config.keys import PAIRS
 from invariances.config.older.translating import translate
 from invariances.errors import UserError
 from invariances.utils.names import nearest
+from invariances.utils.shipped_configs import config_files
 
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _LOOSE = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp", "value")}
@@ -20,7 +21,7 @@ _FLOAT = re.compile(
     r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"
     r"|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
 )
-MOST_VALUES = 100_000  # in one file
+MOST_VALUES, MOST_BYTES = 100_000, 10**7  # in one file
 
 
 class _Loader(yaml.SafeLoader):
@@ -147,11 +148,14 @@ def _text(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a YAML file in it")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:  # a pipe, as of <(command), has no size before it is read
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{_nearest_file(path)}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes; name a YAML file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -161,9 +165,9 @@ def _text(path: Path) -> str:
 
 
 def _nearest_file(path: Path) -> str:
-    siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
-    return f"; did you mean {path.with_name(near)}?" if near else "; give the path of a YAML file"
+    siblings = [str(path.with_name(p.name)) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    near = nearest(str(path), [*siblings, *config_files()])
+    return f"; did you mean {near}?" if near else "; give the path of a YAML file, such as `invariances ls` lists"
 
 
 def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

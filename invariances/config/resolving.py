@@ -12,6 +12,7 @@ from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import PARTS
 from invariances.config.signatures import prefix_errors
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.files import read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,11 @@ def resolve_factor_config(config: dict[str, Any], debug: bool = False) -> dict[s
 
 def _saved_sizes(path: str) -> list[int]:
     try:
-        return json.loads(Path(path).read_text())["sizes"]
+        return json.loads(read_bytes(Path(path)))["sizes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         expected = "a list of sizes such as [22, 11, 31], auto, or a factors.json of the evaluation factor_sizes"
-        reason = error.strerror if isinstance(error, OSError) else "holds no sizes"
-        raise UserError(f"Transformer/factor_config: {path}: {reason}; expected {expected}") from error
+        reason = str(error) if isinstance(error, InvalidInput) else f"{path} holds no sizes"
+        raise UserError(f"Transformer/factor_config: {reason}; expected {expected}") from error
 
 
 def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:

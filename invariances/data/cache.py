@@ -23,10 +23,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from invariances.data.base import ImageSet, Labels
+from invariances.data.augmentation import random_crop, random_flip
+from invariances.data.base import Batch, ImageSet, Labels, dequantize
 from invariances.data.memmap import MemmapImages
 from invariances.data.pictures import BrokenPicture, Square, UnreadPicture, load_picture
+from invariances.data.random_streams import RandomStreams
 from invariances.errors import InvalidInput
+from invariances.utils.arguments import require_at_least
 from invariances.utils.files import atomic_write, cache_root, locked, n_cpus, require_space
 
 logger = logging.getLogger(__name__)
@@ -109,8 +112,10 @@ class PictureSet(ImageSet):
         pictures: the files and their labels.
         square: the transform to (3, size, size).
         on_error: broken files raise an error ("raise") or are left out ("skip"), the same ones in every run.
-        seed: of the dequantisation noise; `None` fixes it.
+        seed: of all that is random in an example; `None` fixes it.
         root: data folder, which holds the cache; $INVARIANCES_DATA or the user's cache folder if `None`.
+        margin: pixels by which a picture is larger than the square that is cut out of it at random.
+        flip: mirror half of the images at random, left to right.
 
     Attributes:
         files: path of each example.
@@ -118,14 +123,33 @@ class PictureSet(ImageSet):
 
     Raises:
         BrokenPicture: names the broken files, if `on_error` is "raise" or no picture is left.
+        InvalidInput: a negative margin.
     """
 
     def __init__(
-        self, pictures: PictureFiles, square: Square, on_error: OnError, seed: int | None, root: str | Path | None
+        self,
+        pictures: PictureFiles,
+        square: Square,
+        on_error: OnError,
+        seed: int | None,
+        root: str | Path | None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
-        images, kept, self.skipped = cached(pictures, square, on_error, root)
-        self.files = kept.paths
+        require_at_least(margin=(margin, 0))
+        larger = replace(square, size=square.size + margin)
+        images, kept, self.skipped = cached(pictures, larger, on_error, root)
+        self.files, self.margin, self.flip = kept.paths, margin, flip
         super().__init__(images, kept.labels, seed)
+
+    def make(self, index: Int64[np.ndarray, " batch"], streams: RandomStreams) -> Batch:
+        """Crop, mirror and dequantise the images."""
+        pixels = self.images[index]
+        if self.margin:
+            pixels = random_crop(pixels, self.margin, streams)
+        if self.flip:
+            pixels = random_flip(pixels, streams)
+        return {"image": dequantize(pixels, streams), **self.labels_at(index)}
 
 
 def cached(

@@ -1,7 +1,7 @@
 """Batches of a data set, in an order that depends only on (seed, epoch) and can be resumed in mid-epoch."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -115,8 +115,14 @@ class Loader(DataLoader[Any]):
         """The epoch, and the number of its batches that were delivered."""
         return {"epoch": self.epoch, "batch": self.batch}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass continue after the stored batch."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next pass continue after the stored batch.
+
+        Raises:
+            InvalidInput: not two counts.
+        """
+        if not all(isinstance(state.get(name), int) and state[name] >= -1 for name in ("epoch", "batch")):
+            raise InvalidInput(f"the checkpoint's place in an epoch is {state}; expected numbers epoch and batch")
         self.epoch, self.batch, self._resumed = state["epoch"], state["batch"], True
 
 

@@ -23,6 +23,9 @@ FRAME_MEGAPIXELS = 4  # of a clip
 PICTURES = ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff"]
 CLIPS = ["gif", "webp", "mp4", "mov", "webm", "avi", "mkv"]
 FRAMES_PER_SECOND = 10
+# Where files of `CLIPS` have their marks. The decoder would also take playlists, which name other files to be read.
+CONTAINERS = [(0, b"GIF8"), (0, b"RIFF"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (4, b"free")]
+CONTAINERS += [(0, b"\x1aE\xdf\xa3")]  # webm, mkv
 
 Images = Float[Tensor, "batch channels size size"]
 
@@ -59,6 +62,8 @@ def read_clip(content: bytes, ending: str, channels: int, size: int) -> Images:
         InvalidInput: too large, no clip, or damaged.
     """
     _require_bytes(content)
+    if not any(content[place : place + len(mark)] == mark for place, mark in CONTAINERS):
+        raise InvalidInput("the clip cannot be read: it has another format; try an animated GIF or an MP4")
     try:
         frames = [_frame(pixels, channels, size) for pixels in islice(_frames(content, ending), FRAMES)]
     except InvalidInput:

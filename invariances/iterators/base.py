@@ -29,8 +29,8 @@ class Iterator(pl.LightningModule, ABC):
         learning_rate: of Adam, before the decay.
         num_steps: step at which the decay ends; without it the rate is constant.
         decay_start: step at which the decay begins; without it the rate is constant.
-        weight_decay: decoupled from the gradients: each step takes learning_rate × weight_decay of all parameters away
-            (Loshchilov and Hutter 2019). Keeps flows from learning few images by heart.
+        weight_decay: decoupled from the gradients: each step takes learning_rate × weight_decay of the parameters away
+            (Loshchilov and Hutter 2019), but for those of `undecayed`. Keeps flows from learning few images by heart.
         seed: the random numbers of a step depend on (seed, step) only, so that resuming a run does not change them.
 
     Attributes:
@@ -61,9 +61,19 @@ class Iterator(pl.LightningModule, ABC):
         # `scale` is kept in the parameter group, for the decay of each optimiser's own rate
         group = {"params": list(parameters), "scale": factor}
         rate, betas = factor * self.learning_rate, (0.5, 0.9)
-        if self.weight_decay:
-            return torch.optim.AdamW([group], lr=rate, betas=betas, weight_decay=self.weight_decay, fused=True)
-        return torch.optim.Adam([group], lr=rate, betas=betas, fused=True)
+        if not self.weight_decay:
+            return torch.optim.Adam([group], lr=rate, betas=betas, fused=True)
+        kept = set(self.undecayed())
+        groups = [
+            group | {"params": [each for each in group["params"] if each not in kept]},
+            group | {"params": [each for each in group["params"] if each in kept], "weight_decay": 0.0},
+        ]
+        groups = [each for each in groups if each["params"]]
+        return torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=self.weight_decay, fused=True)
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Parameters that `weight_decay` leaves alone: none, unless a task says otherwise."""
+        return ()
 
     def configure_optimizers(self) -> Any:
         """One Adam over the model's weights."""

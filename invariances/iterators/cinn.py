@@ -1,7 +1,7 @@
 """Training a conditional INN, a flow between codes and N(0, 1) given the representation of a layer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from invariances.models.distributions import posterior_of, posterior_tensors
 from invariances.models.first_stages.codes import gaussian
 from invariances.models.frozen import Frozen
 from invariances.models.mlp import MLP
+from invariances.models.studied.layout import side_of
 
 
 class CINNIterator(Iterator):
@@ -61,6 +62,11 @@ class CINNIterator(Iterator):
     def configure_optimizers(self) -> Any:
         """One Adam over the weights of flow and baseline, which updates each weight independently."""
         return self.adam(self.parameters())
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Those of the flow's embedder: with less of it, a flow that is kept from learning by heart also misses z."""
+        embedder = getattr(self.model, "embedder", None)
+        return embedder.parameters() if isinstance(embedder, nn.Module) else ()
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -118,9 +124,10 @@ class CINNIterator(Iterator):
         return [("input", images), ("reconstruction", self.reconstruct(images)), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
-        """The layer under study, its depth in the network, and what to know about the network."""
+        """The layer under study, its depth in the network, and what to know about the frozen networks."""
         greybox = self.greybox.network
-        return {"layer": greybox.layer, "depth": greybox.depth, "cautions": list(getattr(greybox, "cautions", ()))}
+        cautions = [text for part in (greybox, self.autoencoder.network) for text in getattr(part, "cautions", ())]
+        return {"layer": greybox.layer, "depth": greybox.depth, "cautions": cautions}
 
 
 def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int) -> MLP:
@@ -128,12 +135,12 @@ def _baseline(greybox: Any, autoencoder: Any, hidden_dim: int, hidden_depth: int
 
 
 def _check_sizes(model: Any, greybox: Any, autoencoder: Any) -> None:
-    channels, height, width = greybox.shape
-    if model.condition != (channels, height) or height != width:
+    channels, side = greybox.shape[0], side_of(greybox.shape)
+    if model.condition != (channels, side):
         raise InvalidInput(
             f"Transformer/conditioning_in_channels is {model.condition[0]} and Transformer/conditioning_spatial_size "
             f"{model.condition[1]}, but GreyboxModel/layer {greybox.layer} has {channels} channels on a grid of "
-            f"{height} × {width}; use {channels} and {height}"
+            f"{side} × {side}; use {channels} and {side}"
         )
     if model.in_channels != autoencoder.z_dim:
         raise InvalidInput(

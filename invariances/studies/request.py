@@ -105,7 +105,7 @@ def seconds(text: str) -> float:
 def duration(time: float) -> str:
     """Seconds in words.
 
-    >>> duration(42), duration(700), duration(8000)
+    >>> duration(42.0), duration(700.0), duration(8000.0)
     ('42 s', '12 min', '2 h 13 min')
     """
     if time < 90:

@@ -20,6 +20,7 @@ from invariances.evaluation.base import Batches, evaluation_mode
 from invariances.training.loggers.wandb import Wandb
 from invariances.training.run import UNFINISHED
 from invariances.training.saving import Checkpoints
+from invariances.utils.files import read_bytes
 from invariances.utils.images import save_png
 from invariances.utils.names import hint
 
@@ -111,7 +112,7 @@ class Evaluations(pl.Callback):
 def _stored(folder: Path) -> dict[str, Any]:
     """The contents of `metrics.json`; empty if there is none, or it is damaged."""
     with suppress(OSError, ValueError):
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(folder / "metrics.json"))
         return found if isinstance(found, dict) else {}
     return {}
 

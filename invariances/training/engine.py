@@ -36,6 +36,7 @@ from invariances.training.run import Run
 from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal
 from invariances.utils import checkpoints
+from invariances.utils.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,9 @@ IGNORED_WARNINGS = (
 
 # What the backends of torch.distributed say when another process has ended.
 LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+RESTORING = "checkpoint_connector"  # Lightning's module that reads the state of a training
+MOST_REASON = 200  # characters of an error of it
 
 DEBUG_STEPS = 3
 
@@ -174,7 +178,7 @@ def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, 
     if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
         _make_up(training, built, run, begin)
     train_loader = _cached(built, config, trainer, debug)
-    with training.stop, _refusals_explained(iterator, train_loader, "train"):
+    with training.stop, _restoring_explained(resumed), _refusals_explained(iterator, train_loader, "train"):
         trainer.fit(iterator, train_loader, built.validation_loader, ckpt_path=resumed, weights_only=True)
     if int(iterator.step) == begin and not training.has_ended_early:
         raise UserError("trainer: the training ended before its first step; see its limit_train_batches and max_time")
@@ -275,7 +279,7 @@ def _loggers(config: dict[str, Any], run: Run, debug: bool, begin: int) -> list[
     folder = run.path / "train"
     local: list[Logger] = [
         CSVLog(folder / "csv" / "metrics.csv", begin),
-        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1 if begin else None),
+        TensorBoardLogger(folder, name="tensorboard", version="", purge_step=begin + 1),
     ]
     return local if debug else [*local, *build_integrations(config, run.path)]
 
@@ -313,6 +317,22 @@ def _trainer_explained() -> Generator[None]:
         if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _restoring_explained(checkpoint: Path | None) -> Generator[None]:
+    """Raise a UserError where Lightning cannot restore the state of the training from a checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if is_out_of_memory(error) or not any(Path(frame.filename).stem == RESTORING for frame in frames):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"{checkpoint}: the state of its training cannot be restored ({reason[:MOST_REASON]}); resume from an "
+            "earlier checkpoint, or add -r to start a new training from its weights"
+        ) from error
 
 
 @contextmanager

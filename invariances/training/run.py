@@ -25,8 +25,9 @@ from typing import Any
 from invariances.config.reading import dump, read_file
 from invariances.errors import InvalidInput, UserError
 from invariances.utils import checkpoints
-from invariances.utils.files import free_space, held_by_one, require_no_link_out
+from invariances.utils.files import free_space, held_by_one, remove_leftovers, require_own_files
 from invariances.utils.names import nearest
+from invariances.utils.shipped_configs import config_files
 from invariances.zoo import zoo
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ ROOT = Path("logs")
 LATEST = "latest:"
 UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 LONGEST_NAME = 150
+LOCK = ".training"  # a file in the folder of a run that is being trained
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
 
 
@@ -59,6 +61,7 @@ class Run:
         self._saved: Path | None = None  # the config of this start
         self._folders: list[Path] = []  # that this start writes its results to
         self._earlier: set[Path] = set()  # files and folders that existed before
+        self._lock: Path | None = None  # while this process trains the run
 
     @classmethod
     def create(cls, name: str, root: str | Path = ROOT) -> "Run":
@@ -124,6 +127,11 @@ class Run:
             for run in runs:
                 if run.has_checkpoints and run.experiment == experiment:
                     return run
+        if waiting := next((run.path for run in runs if run.experiment == name), None):
+            raise UserError(
+                f"{text}: {waiting} has no checkpoint yet; wait for its first one, or train it with: "
+                f"edflow -p {waiting} -t"
+            )
         raise UserError(f"{text}: no such run with a checkpoint in {root}; {_how_to_make(name, runs)}")
 
     @classmethod
@@ -144,7 +152,10 @@ class Run:
         Raises:
             UserError: it cannot be read.
         """
-        return read_file(self.config_path())
+        path = self.config_path()
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is no file; remove it")  # a pipe would be waited for
+        return read_file(path)
 
     def config_path(self) -> Path:
         """The file of `config`.
@@ -168,18 +179,26 @@ class Run:
             kind: `train` or `eval`.
 
         Raises:
-            UserError: it cannot be written; a link in the folder leads out of it, so that nothing is safely written.
+            UserError: it cannot be written; see `require_own`.
         """
-        try:
-            require_no_link_out(self.path)
-        except InvalidInput as error:
-            raise UserError(f"{self.path}: {error}") from error
+        self.require_own()
         text, now, folder = dump(config), _now(), self.path / "configs"
         self._earlier = set(self.path.rglob("*"))
         self._saved = _first_free(lambda suffix: _write_new(folder / f"{now}-{kind}{suffix}.yaml", text))
         self.started = self._saved.stem.replace(f"-{kind}", "")
         self._folders = [self.path / "train"] if kind == "train" else []
         return self._saved
+
+    def require_own(self) -> None:
+        """Refuse to write into a folder in which that may not be safe.
+
+        Raises:
+            UserError: a link in the folder leads out of it, or there is a pipe or device.
+        """
+        try:
+            require_own_files(self.path)
+        except InvalidInput as error:
+            raise UserError(f"{self.path}: {error}") from error
 
     def new_evaluation(self) -> Path:
         """A new folder `eval/<time>`, or `eval/<time>_<name>` if the evaluation has a name."""
@@ -194,16 +213,22 @@ class Run:
         """Keep other processes from training this run at the same time.
 
         Raises:
-            UserError: another process is training it.
+            UserError: another process is training it; see `require_own`.
         """
+        self.require_own()  # the lock is a file in the folder, too
         with ExitStack() as stack:
             with _write_errors(self.path):
-                holder = stack.enter_context(held_by_one(self.path / ".training"))
+                holder = stack.enter_context(held_by_one(self.path / LOCK))
             if holder is not None:
                 raise UserError(
                     f"{self.path} is being trained by process {holder}; wait until it ends, or stop it: kill {holder}"
                 )
-            yield
+            self._lock = self.path / LOCK
+            remove_leftovers(self.path / "train")
+            try:
+                yield
+            finally:
+                self._lock = None
 
     @property
     def has_checkpoints(self) -> bool:
@@ -233,6 +258,8 @@ class Run:
         """
         if self._results():
             return
+        if self._lock is not None:
+            self._lock.unlink(missing_ok=True)
         if self._saved is not None:
             self._saved.unlink(missing_ok=True)
         if self.path / "train" in self._folders:
@@ -300,18 +327,23 @@ def grouped_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return [list(group.values()) for _, group in groups]
 
 
-def launch_command(path: Path) -> str:
-    """The command that trains a config: the one in its head comment, or else `edflow -b FILE -t`."""
-    lines = re.findall(r"^#\s+(edflow -b .*-t)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return next((line for line in lines if path.as_posix() in line), f"edflow -b {path.as_posix()} -t")
+def launch_command(name: str, path: Path) -> str:
+    """The command that trains a config: the one in its head comment, or else `edflow -b NAME -t`.
+
+    Args:
+        name: the path that users type.
+        path: the file.
+    """
+    lines = re.findall(r"^#\s+(edflow -b .*-t(?: --\S+ \S+)*)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return next((line for line in lines if name in line), f"edflow -b {name} -t")
 
 
 def _how_to_make(experiment: str, runs: list[Run]) -> str:
     """The end of the message about an experiment without runs: a command, or the nearest name."""
-    for path in sorted(Path("configs").rglob("*.yaml")):
+    for name, path in config_files().items():
         with suppress(UserError):
             if read_file(path).get("experiment_name") == experiment:
-                return f"create one with: {launch_command(path)}"
+                return f"create one with: {launch_command(name, path)}"
     near = nearest(experiment, {run.experiment or "" for run in runs} - {""})
     return f"did you mean {LATEST}{near}?" if near else "train it first: edflow -b CONFIG -t"
 

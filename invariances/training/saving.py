@@ -107,6 +107,8 @@ class Checkpoints(pl.Callback):
         """Publish what has been written, then delete all but the newest `keep`."""
         if self._written is None:
             return
+        for logger in trainer.loggers:  # on the disk before the checkpoint is: a kill leaves no gap in TensorBoard
+            logger.save()
         if trainer.is_global_zero:
             checkpoints.publish(self._path(self._written))
             if self.keep != "all":

@@ -16,7 +16,7 @@ from invariances.config.resolving import resolve
 from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
-from invariances.utils.files import full_disk_explained
+from invariances.utils.files import failed_writing_explained
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def start(
     """
     earlier = None if project is None else Run.find(project, debug=debug)
     base = {} if earlier is None else earlier.config()
-    _remember_own(files, overrides or {}, allow)
+    remember_own(files, overrides or {}, allow)
     with judging(*files, *([] if earlier is None else [earlier.config_path()])):
         config = read(files, overrides, base)
         if earlier is None or not earlier.has_checkpoints:
@@ -77,7 +77,7 @@ def start(
             _work(config, run, source, train, retrain or earlier is None, debug, allow_other_network)
 
 
-def _remember_own(files: Sequence[str | Path], overrides: Mapping[str, str], allow: Iterable[str]) -> None:
+def remember_own(files: Sequence[str | Path], overrides: Mapping[str, str], allow: Iterable[str]) -> None:
     """Allow what the user names: on the command line, and modules of the working folder in files of one's own."""
     own = [path for path in files if not Path(path).match(SAVED)]  # a config of a run folder may be a stranger's
     # A place of a list can be replaced only in the config that has the list.
@@ -144,7 +144,7 @@ def _run_of(
     run = resumed or (Run.at(folder) if folder else Run.create(name or config["experiment_name"]))
     try:
         again = f"edflow -p {run.path}" + (" -t" if kind == "train" else "")
-        with full_disk_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
+        with failed_writing_explained(run.path, again), run.trained_by_one() if kind == "train" else nullcontext():
             run.save_config(config, kind)
             print(run.path, flush=True)
             log.info("%s", dump(config))

@@ -31,7 +31,8 @@ class StopOnSignal(pl.Callback):
 
     def __init__(self, saver: Checkpoints, on_end: Callable[[], object]) -> None:
         self.saver, self.waits = saver, Waits(on_end)
-        self.received: int | None = None
+        self.received: int | None = None  # by this process
+        self.agreed: int | None = None  # received by any process
         self.previous: dict[int, Any] = {}
         self._may_leave = False  # in an evaluation of a step that has a checkpoint
 
@@ -55,11 +56,11 @@ class StopOnSignal(pl.Callback):
         self.received = signum
         signal.signal(signum, signal.SIG_DFL)
         if self._may_leave:
-            raise self._stopped()
+            raise self._stopped(signum)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.received = _agreed(trainer, self.received)
-        if self.received is not None and not self.saver.has_written(pl_module):
+        self._agree(trainer)
+        if self.agreed is not None and not self.saver.has_written(pl_module):
             self.saver.is_due = True
             self.saver.save_if_due(trainer, pl_module, batch_idx)
 
@@ -70,31 +71,32 @@ class StopOnSignal(pl.Callback):
         self._exit_if_saved(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._exit_if_saved(trainer, pl_module)
         self._may_leave = trainer.world_size == 1 and self.saver.last_step == int(pl_module.step)
+        self._agree(trainer)
+        self._exit_if_saved(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._may_leave = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._agree(trainer)
         self._exit_if_saved(trainer, pl_module)
 
+    def _agree(self, trainer: pl.Trainer) -> None:
+        """Tell all processes the signal that any of them has received; one that comes meanwhile waits for the next."""
+        if trainer.world_size == 1:
+            self.agreed = self.received
+        else:
+            mine = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
+            self.agreed = int(trainer.strategy.reduce(mine, reduce_op="max")) or None
+
     def _exit_if_saved(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self.received is not None and self.saver.last_step == int(pl_module.step):
+        if self.agreed is not None and self.saver.last_step == int(pl_module.step):
             trainer.strategy.barrier("stopped")  # the end of any process ends the others, also while they save
-            raise self._stopped()
+            raise self._stopped(self.agreed)
 
-    def _stopped(self) -> Stopped:
-        assert self.received is not None
-        return Stopped(self.received, f" after step {self.saver.last_step}; the state is saved")
-
-
-def _agreed(trainer: pl.Trainer, received: int | None) -> int | None:
-    """The signal that any process has received."""
-    if trainer.world_size == 1:
-        return received
-    mine = torch.tensor(received or 0, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(mine, reduce_op="max")) or None
+    def _stopped(self, signum: int) -> Stopped:
+        return Stopped(signum, f" after step {self.saver.last_step}; the state is saved")
 
 
 class Waits:

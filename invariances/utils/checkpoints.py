@@ -62,6 +62,8 @@ def damage(path: Path) -> str | None:
     if path.is_dir():
         files = numbered(path)
         return "is a folder; name a checkpoint" + (f", such as {files[-1]}" if files else "")
+    if not path.is_file():
+        return "is no regular file; name a checkpoint"
     size = path.stat().st_size
     broken = f"incomplete or not a checkpoint ({size:,} bytes); copy or download it again, or name another"
     if zipfile.is_zipfile(path):
@@ -75,6 +77,9 @@ def _is_intact_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
+            # torch stores without compression; a file that unpacks to much more than it has is hostile
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                return False
             is_state = "data.pkl" in names and "constants.pkl" not in names  # TorchScript has both, and is a program
             has_checksums = any(member.CRC for member in archive.infolist())  # torch can leave them out
             return is_state and not (has_checksums and archive.testzip())
@@ -220,12 +225,19 @@ def step_of(state: Mapping[str, Any], path: str | Path) -> int:
     """The number of optimiser steps after which a run resumes from this checkpoint.
 
     Raises:
-        UserError: the checkpoint holds weights alone, without optimiser and step counter; the counter is no count.
+        UserError: the checkpoint holds weights alone, without optimiser and step counter; the counter is no count; a
+            weight is no tensor, or the optimiser's state is empty.
     """
     weights = state.get("state_dict")
     if not isinstance(weights, Mapping) or "step" not in weights or not state.keys() >= RESUME_KEYS:
         raise UserError(f"{path}: holds weights alone and cannot be resumed; add -r to start a new training from them")
-    return _count(weights["step"], path)
+    step = _count(weights["step"], path)
+    if not state["optimizer_states"]:
+        raise UserError(f"{path}: has lost the state of its optimiser; use an earlier checkpoint, or add -r")
+    if others := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
+        kind = type(weights[others[0]]).__name__
+        raise UserError(f"{path}: {others[0]} is of type {kind}; expected a tensor; use an earlier checkpoint")
+    return step
 
 
 def _count(step: Any, path: str | Path) -> int:

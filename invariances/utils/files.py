@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from invariances.errors import InvalidInput, UserError
 
 logger = logging.getLogger(__name__)
 
+MOST_DIGITS = 20  # of the number of a process
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # numbers of the errors of a full disk
 
 
@@ -64,17 +66,37 @@ def require_file(path: str | Path) -> None:
         raise InvalidInput(f"{path} is no regular file")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file.
 
+    Args:
+        path: of the file.
+        most: number of bytes that it may have.
+
     Raises:
-        InvalidInput: it cannot be read.
+        InvalidInput: it cannot be read, or has more bytes.
     """
     try:
         require_file(path)
+        if most is not None and path.stat().st_size > most:
+            raise InvalidInput(f"{path} has {path.stat().st_size:,} bytes; expected at most {most:,}")
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def require_unpacked_size(path: Path, most: int) -> None:
+    """Refuse a zip file whose members say that they have more bytes than that together.
+
+    Raises:
+        InvalidInput: no regular file, or more bytes.
+        BadZipFile: no zip file.
+    """
+    require_file(path)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > most:
+        raise InvalidInput(f"{path.name} holds {size:,} bytes; expected at most {most:,}")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -100,17 +122,26 @@ def n_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def require_no_link_out(folder: Path) -> None:
-    """Refuse a folder in which a link leads out of it: what is written or deleted through it is not ours.
+def require_own_files(folder: Path) -> None:
+    """Refuse a folder with a link out of it, or a pipe or device: what is written or deleted there is not ours.
 
     Raises:
-        InvalidInput: names the link and where it leads.
+        InvalidInput: names the file, and where the link leads.
     """
     home = folder.resolve()
     for parent, folders, files in os.walk(home):
         for path in (Path(parent, name) for name in (*folders, *files)):
             if path.is_symlink() and not path.resolve().is_relative_to(home):
                 raise InvalidInput(f"{path} is a link out of this folder, to {os.readlink(path)}; remove the link")
+            if path.exists() and not (path.is_dir() or path.is_file()):
+                raise InvalidInput(f"{path} is neither a file nor a folder; remove it")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary folders of `atomic_write` that killed processes have left anywhere in a folder."""
+    for path in folder.rglob(".?*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -151,13 +182,15 @@ def held_by_one(path: Path) -> Iterator[int | None]:
         None, or the number of the process that holds the lock already.
     """
     while True:
-        file = path.open("a+")
+        # never through a link, whose target would be emptied
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             with file:
                 file.seek(0)
-                yield int(file.read() or 0)
+                holder = file.read(MOST_DIGITS)
+                yield int(holder) if holder.isdecimal() else 0
             return
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             break  # else its last holder has just deleted it
@@ -174,23 +207,27 @@ def held_by_one(path: Path) -> Iterator[int | None]:
 
 
 @contextmanager
-def full_disk_explained(folder: Path, remedy: str) -> Iterator[None]:
-    """Raise a UserError where a file cannot be written because the disk is full.
+def failed_writing_explained(folder: Path, remedy: str) -> Iterator[None]:
+    """Raise a UserError where the disk is full, or a file in a folder cannot be written or read.
 
     Args:
         folder: that is written to, named if the error names no file.
-        remedy: end of the message: what to do when there is space again.
+        remedy: end of the message: what to do then.
     """
     hook = threading.excepthook
     threading.excepthook = lambda args: None if _is_full(args.exc_value) else hook(args)  # of a logger's thread
     try:
         yield
     except OSError as error:
-        if not _is_full(error):
+        path = Path(os.fsdecode(error.filename or folder))
+        if _is_full(error):
+            free = free_space(path)
+            reason = f"cannot be written ({error.strerror}); {free}; make space, then {remedy}"
+        elif path.absolute().is_relative_to(folder.absolute()) and error.filename:
+            reason = f"cannot be written or read ({error.strerror}); remove it or change its permissions, then {remedy}"
+        else:
             raise
-        path = Path(error.filename or folder)
-        free = free_space(path)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); {free}; make space, then {remedy}") from error
+        raise UserError(f"{path}: {reason}") from error
     finally:
         threading.excepthook = hook
 

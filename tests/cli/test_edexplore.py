@@ -386,6 +386,7 @@ def test_bytes_from_elsewhere_keep_their_values():
     assert all(page.as_array(value).tolist() == [[2, 1.5]] for value in (flipped, swapped, tensor))
 
 
+@pytest.mark.slow
 def test_it_is_seen_in_a_browser(serve, browser, tmp_path):
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By

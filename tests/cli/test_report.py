@@ -15,7 +15,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "required: RUN; see invariances report --help"),
+        ([], "name the runs of one network, or two networks with --compare"),
         (["logs/nothing"], "logs/nothing: no such run"),
         (["latest:nothing"], "latest:nothing: no such run with a checkpoint in logs"),
         (["."], ".: is not a run; expected a folder with configs/<time>-train.yaml"),

@@ -1,6 +1,8 @@
 """`invariances zoo`: what it prints, and mistakes in one line."""
 
 import hashlib
+import subprocess
+import sys
 
 import pytest
 
@@ -56,7 +58,7 @@ def test_from_the_list_to_a_verified_file(server, tmp_path, capsys):
 
 def test_a_record(server, tmp_path, capsys):
     shown = out(capsys, "show", "known")
-    for line in ("name: known", "file: a.ckpt", "  width: 4", "licence: not published", "state: absent"):
+    for line in ("name: known", "file: a.ckpt", "  width: 4", "licence: unknown", "size: unknown", "state: absent"):
         assert line in shown
     assert f"path: {tmp_path}/zoo/known/a.ckpt" in shown
     assert "checksum: not published" in out(capsys, "show", "unknown")
@@ -82,3 +84,12 @@ def test_a_damaged_file(server, tmp_path, capsys):
 )
 def test_mistakes(server, capsys, words, message):
     assert message in complaint(capsys, *words)
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    """As `| head`: the pipe is closed before anything is written."""
+    command = [sys.executable, "-m", "invariances.cli.invariances", "zoo", "ls"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

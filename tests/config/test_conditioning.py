@@ -73,6 +73,11 @@ def test_maps_that_are_not_square_are_refused():
         fill_conditioning(config(preprocess=None, in_size=[28, 14], in_channels=1, model=f"{HERE}.Tall"))
 
 
+def test_all_tokens_at_once_are_refused():
+    with pytest.raises(ValueError, match="all 197 tokens cannot condition a flow; choose with tokens: cls, patches or"):
+        conditioning((192, 197, 1))
+
+
 class Tall(nn.Module):
     def __init__(self):
         super().__init__()

@@ -906,7 +906,7 @@ class TestBuild:
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
-COMMAND = re.compile(r"^#\s+edflow -b (.+?) (-t|-c .+)$", re.MULTILINE)
+COMMAND = re.compile(r"^#\s+edflow -b (.+?) (-t|-c)( .*)?$", re.MULTILINE)
 
 
 def commands(path: Path) -> list[tuple[list[str], bool]]:

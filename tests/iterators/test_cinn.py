@@ -99,3 +99,12 @@ def test_views_end_with_mean_and_spread_of_the_samples():
     samples = torch.stack([views[f"sample {i}"] for i in range(1, 5)])
     torch.testing.assert_close(views["mean"], samples.mean(dim=0))
     torch.testing.assert_close((views["spread"] + 1) / 2, (samples - samples.mean(dim=0)).square().mean(dim=0).sqrt())
+
+
+def test_weight_decay_spares_the_embedder():
+    task = iterator(weight_decay=0.5, baseline_dim=8)
+    groups = task.configure_optimizers().param_groups
+    rates = {each: group["weight_decay"] for group in groups for each in group["params"]}
+    assert {rates[each] for each in task.model.embedder.parameters()} == {0}
+    assert {rates[each] for network in (task.model.flow, task.baseline) for each in network.parameters()} == {0.5}
+    assert len(rates) == len(list(task.parameters()))

@@ -113,27 +113,28 @@ def stop_after(step, monkeypatch):
     monkeypatch.setattr(callbacks.StepCounter, "on_train_batch_end", on_train_batch_end)
 
 
-@pytest.mark.parametrize("stop", [13, 10, 20])  # within an epoch of 10 batches, and at the ends of two
-def test_a_resumed_run_repeats_an_unbroken_one(stop, monkeypatch):
+def test_a_resumed_run_repeats_an_unbroken_one(monkeypatch):
     code, whole = run(*GAN)
     assert code == 0
-    with monkeypatch.context() as patch:
-        stop_after(stop, patch)
-        code, broken = run(*GAN, "--experiment_name", "broken")
-    assert code == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert broken.last_checkpoint().name == f"model-{stop}.ckpt"
-    assert run("-p", broken.path, "-t")[0] == 0
-
-    assert losses(broken) == losses(whole)
+    theirs = checkpoints.load(whole.last_checkpoint())["state_dict"]
     assert sorted(losses(whole)) == list(range(1, 31))
-    ours, theirs = (checkpoints.load(r.last_checkpoint()) for r in (broken, whole))
-    assert int(ours["state_dict"]["step"]) == 30
-    for name, weight in theirs["state_dict"].items():
-        assert torch.equal(weight, ours["state_dict"][name]), name
-    assert metrics(broken)["metrics"] == metrics(whole)["metrics"]
-    steps = sorted(path.parent.name for path in broken.path.rglob("metrics.json"))
-    assert steps == ["step-00000010", "step-00000020", "step-00000030"]
+    for stop in (13, 10, 20):  # within an epoch of 10 batches, and at the ends of two
+        with monkeypatch.context() as patch:
+            stop_after(stop, patch)
+            code, broken = run(*GAN, "--experiment_name", f"broken_{stop}")
+        assert code == 143
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert broken.last_checkpoint().name == f"model-{stop}.ckpt"
+        assert run("-p", broken.path, "-t")[0] == 0
+
+        assert losses(broken) == losses(whole)
+        ours = checkpoints.load(broken.last_checkpoint())["state_dict"]
+        assert int(ours["step"]) == 30
+        for name, weight in theirs.items():
+            assert torch.equal(weight, ours[name]), name
+        assert metrics(broken)["metrics"] == metrics(whole)["metrics"]
+        steps = sorted(path.parent.name for path in broken.path.rglob("metrics.json"))
+        assert steps == ["step-00000010", "step-00000020", "step-00000030"]
 
 
 def test_discriminator_and_decay_start_at_their_steps():
@@ -301,6 +302,7 @@ def test_an_evaluation_that_fails_is_missing_with_its_reason_and_ends_nothing(mo
     assert "evaluation grid is missing at step 2" in caplog.text
 
 
+@pytest.mark.slow  # scripts/soak.py does it too
 def test_training_goes_on_after_a_kill():
     words = [sys.executable, "-m", "invariances.cli.edflow", *AE, "-t"]
     words += ["--num_steps", "100000", "--ckpt_freq", "2", "--trainer/check_val_every_n_epoch", "100000"]

@@ -111,7 +111,7 @@ def test_a_stop_is_agreed_on(who):
             commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children(process.pid)}
             rank = next(pid for pid, text in commands.items() if "edflow" in text and children(pid))
             os.kill(process.pid if who == "main" else rank, signal.SIGTERM)
-        assert process.wait(60) == 143
+        assert process.wait(120) == 143
     out = Path("out").read_text()
     assert "the state is saved" in out and "Traceback" not in out
     run = Run.open("logs/latest")
@@ -126,7 +126,7 @@ def test_a_process_that_is_killed_gives_one_line():
         wait_for("logs/*/train/checkpoints/model-10.ckpt", process)
         (rank,) = children(process.pid)
         os.kill(rank, signal.SIGKILL)
-        assert process.wait(60) == 2
+        assert process.wait(120) == 2
     out = Path("out").read_text()
     assert "another process of this training has ended" in out and "Traceback" not in out
 

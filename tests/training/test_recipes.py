@@ -102,7 +102,7 @@ class TestFactorConfig:
             ("[32, 0, 0]", "[32, 0, 0], 3 sizes with sum 32; expected 3 (n_factors) of 1 or more"),
             ("[38, -6, 0]", "expected 3 (n_factors) of 1 or more"),
             ("[10.0, 5, 17]", "factor_config: [10.0, 5, 17] is a list; expected a list of whole numbers or null"),
-            ("'10,5,17'", "Transformer/factor_config: 10,5,17: No such file or directory; expected a list of sizes"),
+            ("'10,5,17'", "Transformer/factor_config: 10,5,17 cannot be read: No such file or directory; expected a list of sizes"),
         ],
     )  # fmt: skip
     def test_sizes_that_do_not_fit(self, value, message, capsys):
@@ -122,7 +122,7 @@ class TestFactorConfig:
         Path("factors.json").write_text(content)
         given = ["--evaluation/swaps/classifier", "null", "--Transformer/factor_config", "factors.json"]
         message = refused(capsys, "diin", *given)
-        assert message.startswith("edflow: error: Transformer/factor_config: factors.json: holds no sizes; expected")
+        assert message.startswith("edflow: error: Transformer/factor_config: factors.json holds no sizes; expected")
 
     def test_auto_wants_pairs(self, capsys):
         train("pairs_ae")

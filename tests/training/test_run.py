@@ -315,6 +315,14 @@ class TestLatestExperiment:
             "create one with: edflow -b configs/digits/cinn.yaml configs/digits/layers/conv1.yaml -t"
         )
 
+    def test_a_run_without_a_checkpoint_yet_is_named(self):
+        run = Run.create("mine")
+        run.save_config({"experiment_name": "mine"}, "train")
+        assert complaint(resolve_checkpoint, "latest:mine") == (
+            f"latest:mine: {run.path} has no checkpoint yet; wait for its first one, or train it with: "
+            f"edflow -p {run.path} -t"
+        )
+
     def test_mistyped(self):
         trained("digits_ae")
         assert complaint(resolve_checkpoint, "latest:digit_ae").endswith("did you mean latest:digits_ae?")
@@ -323,9 +331,11 @@ class TestLatestExperiment:
     def test_launch_command_ignores_other_files_lines(self, tmp_path):
         path = Path("a.yaml")
         path.write_text("#   edflow -b b.yaml -t\n#   edflow -b b.yaml a.yaml -t\nx: 1\n")
-        assert launch_command(path) == "edflow -b b.yaml a.yaml -t"
+        assert launch_command("a.yaml", path) == "edflow -b b.yaml a.yaml -t"
+        path.write_text("#   edflow -b a.yaml -t --datasets/train/folder FOLDER\nx: 1\n")
+        assert launch_command("a.yaml", path) == "edflow -b a.yaml -t --datasets/train/folder FOLDER"
         path.write_text("x: 1\n")
-        assert launch_command(path) == "edflow -b a.yaml -t"
+        assert launch_command("a.yaml", path) == "edflow -b a.yaml -t"
 
 
 class TestResolve:

@@ -353,6 +353,30 @@ def test_c17_one_step_axis():
     assert [event.step for event in events.Scalars("mean")] == evaluated
 
 
+class FitKilledOnce(Fit):
+    """Kills its process after a step, on the first start."""
+
+    def training_step(self, batch, batch_idx):
+        if int(self.step) == int(os.environ["KILLED_AT"]) and not Path("killed").exists():
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 7], ids=["before the first checkpoint", "after one"])
+def test_tensorboard_has_each_step_once_after_a_kill(step, monkeypatch):
+    monkeypatch.setenv("KILLED_AT", str(step))
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    command = [sys.executable, "-m", "invariances.cli.edflow", *words(iterator=f"{HERE}.FitKilledOnce")]
+    assert subprocess.run(command, timeout=200).returncode == -signal.SIGKILL
+    assert edflow.main(["-p", "logs/latest", "-t"]) == 0
+    run = Run.open("logs/latest")
+    events = EventAccumulator(str(run.path / "train/tensorboard")).Reload()
+    steps = [event.step for event in events.Scalars("train/loss")]
+    assert steps == [int(row["step"]) for row in table(run) if "train/loss" in row] == list(range(1, 13))
+
+
 def test_c14_overfit_batches_takes_the_same_examples_again(monkeypatch):
     seen = []
     make = Pictures.make
@@ -364,6 +388,7 @@ def test_c14_overfit_batches_takes_the_same_examples_again(monkeypatch):
 
 def test_no_half_report_is_left(monkeypatch, capsys):
     monkeypatch.setattr(report_page, "_evaluated", lambda group: (SimpleNamespace(layer=None, factors={"a": 1}), {}))
+    monkeypatch.setattr(report_page, "_by_depth", lambda evaluated: [])
     monkeypatch.setattr(report_page, "factor_section", lambda run, stored, folder: (folder / "a.png").touch())
     monkeypatch.setattr(report_page, "_others", lambda *_: signal.raise_signal(signal.SIGINT))
     train()

@@ -64,7 +64,7 @@ def translate(config: Mapping[str, Any]) -> Config:
     {'datasets': {'train': {'class': 'invariances.data.CelebATrain', 'antialias': False}}, 'log_freq': 100}
     """
     present = deepcopy(dict(config))
-    if not _names_old(present):
+    if not names_old(present):
         return present
     notes = Notes()
     for rule in RULES:
@@ -74,8 +74,9 @@ def translate(config: Mapping[str, Any]) -> Config:
     return present
 
 
-def _names_old(value: Any) -> bool:
-    return any(map(_names_old, value.values())) if isinstance(value, Mapping) else is_old(value)
+def names_old(value: Any) -> bool:
+    """Whether a config has a class path of an older project."""
+    return any(map(names_old, value.values())) if isinstance(value, Mapping) else is_old(value)
 
 
 def _rename_classes(value: Any, notes: Notes, key: str = "") -> Any:

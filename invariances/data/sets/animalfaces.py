@@ -132,50 +132,76 @@ class AnimalFacesTrain(PictureSet):
     Args:
         size: of the images in pixels; each is the centre square of the crop, resized.
         on_error: "raise" an error about broken files, or "skip" them; see `PictureSet`.
-        seed: of the dequantisation noise.
+        seed: of dequantisation noise, crops and mirror images.
         root: data folder; $INVARIANCES_DATA or the user's cache folder if `None`.
+        margin: pixels by which the resized square is larger than the image, which is cut out of it at random.
+        flip: mirror half of the images at random, left to right.
     """
 
     def __init__(
-        self, size: int = 128, on_error: OnError = "raise", seed: int = 0, root: str | None = None
+        self,
+        size: int = 128,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        root: str | None = None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
-        super().__init__(by_class("train", root), Square(size), on_error, seed, root)
+        super().__init__(by_class("train", root), Square(size), on_error, seed, root, margin, flip)
 
 
 class AnimalFacesTest(PictureSet):
     """Faces of the 30 test classes; each example is the same in every epoch and run."""
 
-    def __init__(self, size: int = 128, on_error: OnError = "raise", root: str | None = None) -> None:
-        super().__init__(by_class("test", root), Square(size), on_error, None, root)
+    def __init__(
+        self, size: int = 128, on_error: OnError = "raise", root: str | None = None, margin: int = 0
+    ) -> None:
+        super().__init__(by_class("test", root), Square(size), on_error, None, root, margin)
 
 
 class AnimalFacesSharedTrain(PictureSet):
     """Nine tenths of the faces of each of the 149 classes; arguments as `AnimalFacesTrain`."""
 
     def __init__(
-        self, size: int = 128, on_error: OnError = "raise", seed: int = 0, root: str | None = None
+        self,
+        size: int = 128,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        root: str | None = None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
-        super().__init__(by_picture("train", root), Square(size), on_error, seed, root)
+        super().__init__(by_picture("train", root), Square(size), on_error, seed, root, margin, flip)
 
 
 class AnimalFacesSharedTest(PictureSet):
     """One tenth of the faces of each of the 149 classes; each example is the same in every epoch and run."""
 
-    def __init__(self, size: int = 128, on_error: OnError = "raise", root: str | None = None) -> None:
-        super().__init__(by_picture("test", root), Square(size), on_error, None, root)
+    def __init__(
+        self, size: int = 128, on_error: OnError = "raise", root: str | None = None, margin: int = 0
+    ) -> None:
+        super().__init__(by_picture("test", root), Square(size), on_error, None, root, margin)
 
 
 class AnimalFacesRestrictedTrain(PictureSet):
     """Nine tenths of the faces of ten classes, `class` in {0 … 9}; arguments as `AnimalFacesTrain`."""
 
     def __init__(
-        self, size: int = 128, on_error: OnError = "raise", seed: int = 0, root: str | None = None
+        self,
+        size: int = 128,
+        on_error: OnError = "raise",
+        seed: int = 0,
+        root: str | None = None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
-        super().__init__(restricted("train", root), Square(size), on_error, seed, root)
+        super().__init__(restricted("train", root), Square(size), on_error, seed, root, margin, flip)
 
 
 class AnimalFacesRestrictedTest(PictureSet):
     """One tenth of the faces of ten classes; each example is the same in every epoch and run."""
 
-    def __init__(self, size: int = 128, on_error: OnError = "raise", root: str | None = None) -> None:
-        super().__init__(restricted("test", root), Square(size), on_error, None, root)
+    def __init__(
+        self, size: int = 128, on_error: OnError = "raise", root: str | None = None, margin: int = 0
+    ) -> None:
+        super().__init__(restricted("test", root), Square(size), on_error, None, root, margin)

@@ -42,8 +42,10 @@ class Folder(PictureSet):
         size: of the images in pixels.
         crop: side in pixels of the centre square that is used; the short side of each picture if `None`.
         on_error: broken files raise an error ("raise") or are left out ("skip").
-        seed: of the dequantisation noise; `None` fixes it, as for a validation set.
+        seed: of dequantisation noise, crops and mirror images; `None` fixes them, as for a validation set.
         root: data folder, which holds the cache; $INVARIANCES_DATA or the user's cache folder if `None`.
+        margin: pixels by which the resized square is larger than the image, which is cut out of it at random.
+        flip: mirror half of the images at random, left to right.
 
     Raises:
         MissingFiles: the folder does not exist or has no pictures.
@@ -67,10 +69,12 @@ class Folder(PictureSet):
         on_error: OnError = "raise",
         seed: int | None = 0,
         root: str | None = None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
         path = _existing(folder)
         pictures = PictureFiles(path.absolute().name, _nonempty(list_pictures(path), path), {})
-        super().__init__(pictures, Square(size, crop), on_error, seed, root)
+        super().__init__(pictures, Square(size, crop), on_error, seed, root, margin, flip)
 
 
 class LabelFolder(PictureSet):
@@ -85,7 +89,7 @@ class LabelFolder(PictureSet):
         classes: names of the classes in the order of their numbers, in place of the rule above; a class without
             a folder in any split causes a warning.
         n_classes: expected number of classes; any if `None`.
-        size, crop, on_error, seed, root: as for `Folder`.
+        size, crop, on_error, seed, root, margin, flip: as for `Folder`.
 
     Attributes:
         classes: names of the classes.
@@ -118,6 +122,8 @@ class LabelFolder(PictureSet):
         on_error: OnError = "raise",
         seed: int | None = 0,
         root: str | None = None,
+        margin: int = 0,
+        flip: bool = False,
     ) -> None:
         path = _existing(folder)
         self.classes = _checked(classes, path) if classes is not None else class_names(path)
@@ -125,7 +131,7 @@ class LabelFolder(PictureSet):
             raise InvalidInput(f"n_classes is {n_classes}, but {path} has {len(self.classes)}: {self.classes}")
         _refuse_unknown_folders(path, self.classes)
         pictures = labelled(path.absolute().name, path, self.classes)
-        super().__init__(pictures, Square(size, crop), on_error, seed, root)
+        super().__init__(pictures, Square(size, crop), on_error, seed, root, margin, flip)
 
 
 def class_names(folder: Path) -> list[str]:

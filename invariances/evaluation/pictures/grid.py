@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from invariances.evaluation.base import Batches, HasViews, View, first_examples
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
 from invariances.utils.arguments import require_at_least
-from invariances.utils.images import grid, to_uint8
+from invariances.utils.images import grid, stack_pictures, to_uint8
 
 
 class Grid(Drawing[HasViews]):
@@ -65,15 +65,11 @@ def save_grid(path: Path, views: list[View]) -> None:
         path: of the PNG.
         views: (label, images (B, C, H, W) in [-1, 1]); all of one shape.
     """
-    columns = torch.stack([to_uint8(view).cpu() for _, view in views], dim=1)  # (B, V, C, H, W)
-    n_rows, n_columns, _, height, width = columns.shape
-    figure = Figure(figsize=(1.1 * n_columns, 1.1 * n_rows * height / width + 0.35), layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, squeeze=False)
-    for row, row_axes in enumerate(axes):
-        for column, axis in enumerate(row_axes):
-            pixels = columns[row, column].permute(1, 2, 0).numpy()
-            axis.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axis.set_axis_off()
-            if row == 0:
-                axis.set_title(views[column][0], fontsize=9)
+    n_rows, _, height, width = views[0][1].shape
+    figure = Figure(figsize=(1.1 * len(views), 1.1 * n_rows * height / width + 0.35), layout="constrained")
+    for axis, (label, images) in zip(figure.subplots(1, len(views), squeeze=False)[0], views, strict=True):
+        pixels = stack_pictures(to_uint8(images).cpu().numpy())
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_title(label, fontsize=9)
+        axis.set_axis_off()
     figure.savefig(path, dpi=110)

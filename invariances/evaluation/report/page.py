@@ -5,7 +5,7 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -29,9 +29,10 @@ from invariances.evaluation.report.stored import StoredEvaluation, newest, read
 from invariances.evaluation.report.study_facts import StudyFacts
 from invariances.evaluation.report.tables import LADDER, SECTIONS, Section, further
 from invariances.evaluation.report.trainings import mean_over
-from invariances.utils.files import require_no_link_out
+from invariances.utils.files import require_own_files
 
 PAGE = "report.html"
+PAGE_TEMPLATE = "page.html"
 PART = ".report."  # temporary folder of a report
 FILES = ("attributes.png", "ladder.png", "checks.png", "layer-[0-9]*-*.png", "ladder.csv", "faithfulness.csv")
 
@@ -45,6 +46,7 @@ class EvaluatedLayer:
         folder: of the evaluation.
         metrics: its numbers.
         views: its pictures, label -> (B, C, H, W).
+        cautions: see `StoredEvaluation`.
         n_trainings: whose mean the numbers are.
     """
 
@@ -53,6 +55,7 @@ class EvaluatedLayer:
     folder: Path
     metrics: dict[str, float | None]
     views: Mapping[str, NDArray[np.uint8]]
+    cautions: Sequence[str] = ()
     n_trainings: int = 1
 
     @property
@@ -77,21 +80,34 @@ def write_report(groups: Sequence[Sequence[Path]], folder: Path, study: StudyFac
         UserError: a run has not been evaluated, or is of another kind; the folder cannot be written.
     """
     evaluated = {group[0]: _evaluated(group) for group in groups}
-    layers = sorted(
-        (
-            EvaluatedLayer(stored.layer, stored.depth, stored.folder, stored.metrics, views, stored.n_trainings)
-            for stored, views in evaluated.values()
-            if stored.layer is not None
-        ),
-        key=lambda layer: layer.depth,
-    )
-    with _writing(folder, [run for group in groups for run in group]) as part:
+    layers = _by_depth(evaluated.values())
+    with writing(folder, [run for group in groups for run in group]) as part:
         sections = [factor_section(run, stored, part) for run, (stored, _) in evaluated.items() if stored.factors]
         others = _others({run: stored for run, (stored, _) in evaluated.items()}, layers)
         variables = _ladder(layers, part) if layers else {}
-        page = _template().render(factor_sections=sections, others=others, study=study, **variables)
+        page = page_template(PAGE_TEMPLATE).render(factor_sections=sections, others=others, study=study, **variables)
         (part / PAGE).write_text(page, encoding="utf-8")
     return folder / PAGE
+
+
+def evaluated_layers(groups: Sequence[Sequence[Path]]) -> list[EvaluatedLayer]:
+    """The layers of groups of runs, see `write_report`, in the order of their depth.
+
+    Raises:
+        UserError: a run has not been evaluated.
+    """
+    return _by_depth([_evaluated(group) for group in groups])
+
+
+def _by_depth(evaluated: Iterable[tuple[StoredEvaluation, Mapping[str, NDArray[np.uint8]]]]) -> list[EvaluatedLayer]:
+    layers = (
+        EvaluatedLayer(
+            stored.layer, stored.depth, stored.folder, stored.metrics, views, stored.cautions, stored.n_trainings
+        )
+        for stored, views in evaluated
+        if stored.layer is not None
+    )
+    return sorted(layers, key=lambda layer: layer.depth)
 
 
 def _evaluated(group: Sequence[Path]) -> tuple[StoredEvaluation, Mapping[str, NDArray[np.uint8]]]:
@@ -101,7 +117,7 @@ def _evaluated(group: Sequence[Path]) -> tuple[StoredEvaluation, Mapping[str, ND
 
 
 @contextmanager
-def _writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
+def writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
     """A temporary folder, whose files replace those of an earlier report when all of them are written.
 
     Raises:
@@ -109,7 +125,7 @@ def _writing(folder: Path, runs: Sequence[Path]) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        require_no_link_out(folder)
+        require_own_files(folder)
         for left in folder.glob(f"{PART}*"):  # of a report that was killed
             shutil.rmtree(left, ignore_errors=True)
         with TemporaryDirectory(dir=folder, prefix=PART) as part:
@@ -169,14 +185,14 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
         "thresholds": THRESHOLDS,
         "legend": {name: LEGEND[name] for name in LEGEND if name in columns},
         "attributes": attribute_names(measured)
-        and _save(attribute_map(metrics), folder / "attributes.png"),
+        and save_figure(attribute_map(metrics), folder / "attributes.png"),
         "sections": [section for section in sections if section.groups],
         "plots": [
-            _save(plots.along_the_depth(panels, metrics), folder / f"{name}.png")
+            save_figure(plots.along_the_depth(panels, metrics), folder / f"{name}.png")
             for name, panels in {"ladder": plots.LADDER, "checks": plots.CHECKS}.items()
         ],
         "pictures": [
-            _save(plots.samples(layer.views), folder / f"layer-{number}-{_file_name(layer.name)}.png")
+            save_figure(plots.samples(layer.views), folder / f"layer-{number}-{_file_name(layer.name)}.png")
             for number, layer in enumerate(layers, start=1)
         ],
     }
@@ -187,10 +203,11 @@ def _sections(measured: Sequence[str]) -> tuple[Section, ...]:
     return (attribute_section(measured), *SECTIONS, further(measured))
 
 
-def _template() -> Template:
+def page_template(name: str) -> Template:
+    """A template beside this file, with the filters that write numbers."""
     environment = Environment(loader=PackageLoader("invariances.evaluation.report", ""), autoescape=select_autoescape())
     environment.filters |= {"number": _number, "cell": _cell, "title": _title}
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _file_name(name: str) -> str:
@@ -232,7 +249,7 @@ def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:
     return Markup("{}{}").format(_number(value), small)
 
 
-def _save(figure: Figure, path: Path) -> str:
+def save_figure(figure: Figure, path: Path) -> str:
     """Save a figure as PNG, and return it as a data URL for the page."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from invariances.utils.images import stack_pictures
+
 Layers = Sequence[tuple[str, Mapping[str, float | None]]]
 
 KEPT = {
@@ -112,14 +114,13 @@ def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure
     ratios = np.full(max(columns.values()) + 1, 0.25)
     ratios[list(columns.values())] = 1
     figure = Figure(figsize=(0.95 * len(ratios), 0.95 * shown * height / width + 0.3), layout="constrained")
-    axes = figure.subplots(shown, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
-    for axis in axes.flat:
+    axes = figure.subplots(1, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})[0]
+    for axis in axes:
         axis.set_axis_off()
     for label, column in columns.items():
-        axes[0, column].set_title(short(label), fontsize=8, parse_math=False)
-        for axis, picture in zip(axes[:, column], views[label], strict=False):
-            pixels = picture.transpose(1, 2, 0).squeeze()
-            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes[column].set_title(short(label), fontsize=8, parse_math=False)
+        pixels = stack_pictures(views[label][:shown])
+        axes[column].imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     return figure
 
 

@@ -3,8 +3,7 @@
 import json
 import logging
 import math
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from invariances.errors import UserError
 from invariances.evaluation.metrics.fid.reference import DAMAGED
 from invariances.evaluation.report.others import built_in
+from invariances.utils.files import read_bytes, require_own_files, require_unpacked_size
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class StoredEvaluation:
         legend: name -> how to read the number.
         layer, depth: name and index of the layer, of a conditional INN.
         factors: name -> size, of a disentangling INN.
+        cautions: what a reader has to know about the frozen networks, such as random weights.
         n_trainings: whose mean the numbers are; see `trainings.mean_over`.
     """
 
@@ -44,6 +45,7 @@ class StoredEvaluation:
     layer: str | None = None
     depth: int = 0
     factors: dict[str, int] | None = None
+    cautions: Sequence[str] = ()
     n_trainings: int = 1
 
     @property
@@ -58,9 +60,7 @@ class StoredEvaluation:
             ValueError: the file holds something else.
         """
         path = self.folder / "grid.npz"
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"grid.npz holds more than {MOST_BYTES:,} bytes")
+        require_unpacked_size(path, MOST_BYTES)
         with np.load(path, allow_pickle=False) as file:
             views = {name: np.asarray(view) for name, view in file.items()}
         shapes = {view.shape for view in views.values() if view.dtype == np.uint8 and view.ndim == 4}
@@ -76,20 +76,23 @@ def read(folder: Path) -> StoredEvaluation:
     """Read `metrics.json`.
 
     Raises:
-        ValueError: it is damaged, or an entry is missing.
+        ValueError: it is damaged, or an entry is missing; a link in the folder leads out of it, to what no report
+            should show.
     """
-    facts = json.loads((folder / "metrics.json").read_text())
+    require_own_files(folder)
+    facts = json.loads(read_bytes(folder / "metrics.json", MOST_BYTES))
     if not isinstance(facts, dict):
         raise ValueError(f"metrics.json holds a {type(facts).__name__}; expected a mapping")
     kinds: dict[str, type] = {"time": str, "metrics": dict}
     kinds |= {"layer": str, "depth": int} if "layer" in facts else {}
     kinds |= {name: dict for name in ("factors", "legend") if name in facts}
+    kinds |= {"cautions": list} if "cautions" in facts else {}
     for name, kind in kinds.items():
         if not isinstance(facts.get(name), kind):
             raise ValueError(f"metrics.json has {facts.get(name)!r} for {name}; expected a {kind.__name__}")
     facts["metrics"] = {name: _number(name, value) for name, value in facts["metrics"].items()}
     texts = [facts.get("layer", ""), *facts["metrics"], *facts.get("factors", ()), *facts.get("legend", {}).values()]
-    for text in texts:
+    for text in [*texts, *facts.get("cautions", ())]:
         _require_text(text)
     if any(type(size) is not int or "/" in name for name, size in facts.get("factors", {}).items()):
         raise ValueError(f"metrics.json has {facts['factors']!r} for factors; expected names and sizes")

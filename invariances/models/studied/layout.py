@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invariances.errors import InvalidInput
+
 Shape = tuple[int, int, int]
 
 
@@ -147,3 +149,20 @@ def shape_of(z: Tensor) -> Shape:
     """
     channels, height, width = z.shape[1:]
     return channels, height, width
+
+
+def side_of(shape: Shape) -> int:
+    """The side of square maps (C, S, S), on which flows can be conditioned; 1 of vectors.
+
+    Raises:
+        InvalidInput: other maps, or all tokens of a transformer at once.
+
+    >>> side_of((256, 13, 13))
+    13
+    """
+    _, height, width = shape
+    if height == width:
+        return height
+    if width == 1:
+        raise InvalidInput(f"all {height} tokens cannot condition a flow; choose with tokens: cls, patches or mean")
+    raise InvalidInput(f"maps of {height} × {width} cannot condition a flow; expected square ones")

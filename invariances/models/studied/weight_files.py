@@ -1,5 +1,7 @@
 """Weights of a network under study from a file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -38,7 +40,8 @@ def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> st
     path = Path(path)
     state = checkpoints.load(path)
     if not partial:
-        checkpoints.load_weights(network, state, path)
+        with _hinted():
+            checkpoints.load_weights(network, state, path)
         return None
     expected = network.state_dict()
     found = checkpoints.without_prefix(checkpoints.weights_of(state), expected)
@@ -48,6 +51,17 @@ def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> st
         raise UserError(f"{path}: does not fit {type(network).__name__}: {mismatch(found, expected)}")
     checkpoints.load_weights(network, expected | fitting, path)
     return _missing(path, expected.keys() - fitting.keys(), len(expected), found.keys() - expected.keys())
+
+
+@contextmanager
+def _hinted() -> Iterator[None]:
+    """Add to the refusal of a file that lacks weights how to use it all the same."""
+    try:
+        yield
+    except UserError as error:
+        if " missing (" not in str(error) or " of another shape " in str(error):
+            raise
+        raise UserError(f"{error}; with weights_partial: true, these have their start values") from error
 
 
 def _missing(path: Path, missing: set[str], total: int, unused: set[str]) -> str | None:

@@ -54,6 +54,8 @@ def no_pictures(path):
         ("metrics.json", with_facts(metrics={"cosine": [0.9]})),
         ("metrics.json", with_facts(metrics={"\udfff": 0.9})),
         ("metrics.json", with_facts(legend={"cosine": ["a"]})),
+        ("metrics.json", with_facts(cautions={"a": 1})),
+        ("metrics.json", with_facts(cautions=[3])),
         ("metrics.json", with_facts(factors={"../../secret": 3})),
         ("metrics.json", with_facts(factors={"digit": "3"})),
         ("metrics.json", lambda path: path.write_text("[" * 100_000)),
@@ -206,6 +208,16 @@ def test_the_networks_own_accuracy_and_constant_predictions_are_told(tmp_path):
     assert "The network predicts one class for all images" in page
     assert "own accuracy" not in page_of(tmp_path / "third", cosine=0.5)
     assert "held-out image (of the validation split)" in page and "never trained on" not in page
+
+
+def test_what_a_reader_has_to_know_stands_below_the_title_of_its_layer(tmp_path):
+    cautions = ["alexnet has random weights: none are given", "a <b> is no split"]
+    rewrite(evaluation(tmp_path / "run", "one"), metrics=CALIBRATED, cautions=cautions)
+    page = " ".join(write_report([[tmp_path / "run"]], tmp_path / "out").read_text().split())
+    head = page.split("<h2>1. conv1</h2>")[1].split("<img")[0]
+    assert '<p class="assessment">Caution: alexnet has random weights: none are given.</p>' in head
+    assert "Caution: a &lt;b&gt; is no split." in head
+    assert "Caution" not in page_of(tmp_path / "other", cosine=0.5)
 
 
 def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):

@@ -195,6 +195,7 @@ def measure_half(rank, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_all_processes_start_with_the_statistics_of_all(tmp_path):
     multiprocessing.spawn(measure_half, (tmp_path,), nprocs=2)
     whole = ActNorm(3)

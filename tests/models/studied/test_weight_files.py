@@ -29,7 +29,8 @@ def test_prefixes_and_containers_are_removed(tmp_path, prefix, container):
 def test_whole_files_are_loaded_strictly_with_counts(tmp_path):
     state = net().state_dict()
     del state["2.bias"]
-    with pytest.raises(UserError, match=r"net.pt: does not fit Sequential: of 4 weights 1 missing \(2.bias\)"):
+    found = r"net.pt: does not fit Sequential: of 4 weights 1 missing \(2.bias\); with weights_partial: true"
+    with pytest.raises(UserError, match=found):
         load_file(net(), saved(tmp_path, state))
 
 

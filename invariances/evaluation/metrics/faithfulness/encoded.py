@@ -100,7 +100,7 @@ class EncodedImages:
         for x in images.split(batch_size):
             z = networks.greybox.encode(x)
             codes = gaussian(networks.autoencoder.encode(x)).sample(generator)
-            parts.append((codes, z, networks.greybox.decode(z)))
+            parts.append((codes, z, outputs(networks.greybox, x, z)))
         codes, z, logits = (torch.cat(each) for each in zip(*parts, strict=True))
         require_finite("real images", codes=codes, z=z, logits=logits)
         return cls(images, codes, z, logits)
@@ -134,7 +134,7 @@ class GeneratedImages:
         """Decode codes (B, k, N, 1, 1), and encode the images again; `name` names them in messages."""
         images = networks.autoencoder.decode(codes.flatten(0, 1))
         z = networks.greybox.encode(images)
-        logits = networks.greybox.decode(z)
+        logits = outputs(networks.greybox, images, z)
         require_finite(name, codes=codes.flatten(0, 1), pixels=images, z=z, logits=logits)
         return cls(*(each.unflatten(0, codes.shape[:2]) for each in (images, codes.flatten(0, 1), z, logits)))
 
@@ -151,6 +151,17 @@ class GeneratedImages:
         if n_channels != 3:
             return self.images.new_empty(n_images, 0)
         return defined_hue(self.images.flatten(0, 1)).unflatten(0, (n_images, k))
+
+
+def outputs(greybox: SplitNetwork, images: Tensor, z: Tensor) -> Tensor:
+    """The output of a network under study: Ψ(z), or f(x) where z is a representation that does not determine it.
+
+    Args:
+        greybox: Φ = encode, Ψ = decode.
+        images: x, (B, C, H, W) in [-1, 1].
+        z: Φ(x).
+    """
+    return greybox.decode(z) if getattr(greybox, "splits", True) else cast(nn.Module, greybox)(images)
 
 
 def require_finite(images: str, **parts: Tensor) -> None:

@@ -15,7 +15,7 @@ N_FOLDS = 5
 N_PERMUTED = 100
 MAX_IMAGES = 2000  # systems of as many equations are solved
 
-Kernel = Callable[[Tensor, Tensor], Tensor]  # rows (m, N), (n, N) -> (m, n)
+Smoother = Callable[[Tensor, Tensor], Tensor]  # centred rows (n, N), others (m, N) -> (m, n)
 
 
 def independence(
@@ -54,8 +54,8 @@ def independence(
     if len(labels.unique()) < 2:
         return {}, {}
     folds = _Folds.of(labels, torch.Generator().manual_seed(seed))
-    linear, nonlinear = (folds.accuracies(v[kept], kernel, ridge) for kernel, ridge in (LINEAR, NONLINEAR))
-    of_codes = folds.accuracies(codes[kept], *LINEAR, n_permuted=0)
+    linear, nonlinear = (folds.accuracies(v[kept], smoother) for smoother in (_linear, _gaussian))
+    of_codes = folds.accuracies(codes[kept], _linear, n_permuted=0)
     return {
         "probe_accuracy": linear[0],
         "probe_accuracy_nonlinear": nonlinear[0],
@@ -67,18 +67,26 @@ def independence(
     }
 
 
-def _linear(x: Tensor, y: Tensor) -> Tensor:
-    """Scalar products."""
-    return x @ y.T
+def _linear(train: Tensor, test: Tensor, ridge: float = 300.0) -> Tensor:
+    """Weights (m, n) by which ridge regression predicts y of other rows from y of rows."""
+    if len(train) < train.shape[1]:
+        return _kernel_weights(train @ train.T, test @ train.T, ridge)
+    covariance = train.T @ train + ridge * torch.eye(train.shape[1], dtype=train.dtype)
+    return test @ torch.cholesky_solve(train.T, torch.linalg.cholesky(covariance))
 
 
-def _gaussian(x: Tensor, y: Tensor) -> Tensor:
-    """exp(−‖x − y‖²/N), the kernel of scikit-learn's SVC for standardised rows."""
-    return (-torch.cdist(x, y).square() / x.shape[1]).exp()
+def _gaussian(train: Tensor, test: Tensor, ridge: float = 1.0) -> Tensor:
+    """The same with the kernel exp(−‖x − y‖²/N), that of scikit-learn's SVC for standardised rows."""
+    gram, cross = ((-torch.cdist(rows, train).square() / train.shape[1]).exp() for rows in (train, test))
+    cross = cross - cross.mean(dim=1, keepdim=True) - gram.mean(dim=0) + gram.mean()
+    gram = gram - gram.mean(dim=0) - gram.mean(dim=1, keepdim=True) + gram.mean()
+    return _kernel_weights(gram, cross, ridge)
 
 
-LINEAR: tuple[Kernel, float] = (_linear, 300.0)  # kernel, and strength of the penalty
-NONLINEAR: tuple[Kernel, float] = (_gaussian, 1.0)
+def _kernel_weights(gram: Tensor, cross: Tensor, ridge: float) -> Tensor:
+    """Weights cross (gram + ridge)⁻¹ for kernels between rows (n, n), and between others and rows (m, n)."""
+    factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
+    return torch.cholesky_solve(cross.T, factor).T
 
 
 @dataclass(frozen=True)
@@ -107,15 +115,13 @@ class _Folds:
         permuted[0] = labels
         return cls(fold, permuted)
 
-    def accuracies(
-        self, rows: Tensor, kernel: Kernel, ridge: float, n_permuted: int = N_PERMUTED
-    ) -> tuple[Estimate, Tensor]:
+    def accuracies(self, rows: Tensor, smoother: Smoother, n_permuted: int = N_PERMUTED) -> tuple[Estimate, Tensor]:
         """Balanced accuracy of a probe on rows (n, …) for the true labels, and for each permutation of them."""
         labels, rows = self.labels[: 1 + n_permuted], rows.flatten(1).double()
         predicted = torch.empty_like(labels)
         for fold in range(N_FOLDS):
             test = self.fold == fold
-            predicted[:, test] = _predicted(rows[~test], labels[:, ~test], rows[test], kernel, ridge)
+            predicted[:, test] = _predicted(rows[~test], labels[:, ~test], rows[test], smoother)
         right = (predicted == labels).double()
         of_class = functional.one_hot(labels).double()  # (P, n, C)
         by_class = (right[..., None] * of_class).sum(dim=1) / of_class.sum(dim=1)  # (P, C)
@@ -123,8 +129,8 @@ class _Folds:
         return Estimate(by_class[0].mean().item(), influence).cross_validated(), by_class[1:].mean(dim=1)
 
 
-def _predicted(train: Tensor, labels: Tensor, test: Tensor, kernel: Kernel, ridge: float) -> Tensor:
-    """Classes (P, m) that kernel ridge regression on P labellings (P, n) of rows (n, N) predicts for others (m, N).
+def _predicted(train: Tensor, labels: Tensor, test: Tensor, smoother: Smoother) -> Tensor:
+    """Classes (P, m) that ridge regression on P labellings (P, n) of rows (n, N) predicts for others (m, N).
 
     With f_c(x) the regression of the indicator of class c, an estimate of p(c|x), it is the class with the largest
     f_c(x)/p(c), the most likely one if all were equally frequent. All labellings share one solution of the normal
@@ -132,13 +138,8 @@ def _predicted(train: Tensor, labels: Tensor, test: Tensor, kernel: Kernel, ridg
     """
     std, mean = torch.std_mean(train, dim=0)
     train, test = ((each - mean) / std.clamp(min=1e-12) for each in (train, test))
-    gram, cross = kernel(train, train), kernel(test, train)
-    cross = cross - cross.mean(dim=1, keepdim=True) - gram.mean(dim=0) + gram.mean()
-    gram = gram - gram.mean(dim=0) - gram.mean(dim=1, keepdim=True) + gram.mean()
-    factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
-    smoother = torch.cholesky_solve(cross.T, factor).T  # (m, n)
     indicator = functional.one_hot(labels).double()  # (P, n, C)
     share = indicator.mean(dim=1)  # (P, C)
     flat = (indicator - share[:, None]).transpose(0, 1).flatten(1)  # (n, P C)
-    scores = (smoother @ flat).unflatten(1, share.shape) / share  # (m, P, C)
+    scores = (smoother(train, test) @ flat).unflatten(1, share.shape) / share  # (m, P, C)
     return scores.argmax(dim=2).T

@@ -59,7 +59,7 @@ def mean_similarities(
     norm = Estimate.mean(squares / squares.mean()).sqrt()  # an estimate of 1
     found = {}
     for name, values in numbers.items():
-        mean = Estimate.proportion if name.startswith("class_agreement") else Estimate.mean
+        mean = Estimate.proportion if name.startswith(("class_agreement", "retrieval_mrr")) else Estimate.mean
         found[name] = mean(values, _pairs(name, influence, others))
         if name.startswith("relative_l2"):
             found[name] /= norm

@@ -6,13 +6,13 @@ import hashlib
 import json
 import logging
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -27,15 +27,16 @@ from invariances.evaluation.metrics.fid.extractors import Extractor
 from invariances.evaluation.metrics.fid.frechet import FeatureStatistics
 from invariances.evaluation.metrics.fid.value_range import ImageChecker, ValueRange
 from invariances.utils.arguments import require_at_least
-from invariances.utils.files import atomic_write, cache_root, locked
+from invariances.utils.files import atomic_write, cache_root, locked, require_file, require_unpacked_size
 from invariances.utils.images import to_uint8
 
 log = logging.getLogger(__name__)
 
 Key: TypeAlias = dict[str, object]
 Arrays: TypeAlias = dict[str, np.ndarray]  # type: ignore[explicit-any]  # numpy spells "of any dtype" as Any
+MOST_BYTES = 10**10  # of a file of statistics, unpacked
 REMEDY = "use another file name, or delete this file and run again"
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error)  # errors of reading an .npz file
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of reading an .npz
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ def reference(
 def _released(path: Path) -> tuple[np.ndarray, np.ndarray] | None:  # type: ignore[explicit-any]  # see `Arrays`
     """The mean and covariance of a file that holds nothing else; None for any other file."""
     try:
+        require_file(path)
         with np.load(path, allow_pickle=False) as file:
             return (file["mu"], file["sigma"]) if set(file) == {"mu", "sigma"} else None
     except (*DAMAGED, AttributeError, TypeError):  # told when the file is read as one with a key
@@ -254,6 +256,9 @@ def _load(path: Path, key: Key) -> FeatureSet:
 
 
 def _read(path: Path) -> Arrays:
+    require_file(path)  # others would be waited for, or have no end
+    if zipfile.is_zipfile(path):
+        require_unpacked_size(path, MOST_BYTES)
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         raise ValueError("it is a single array; expected an archive of several, .npz")

@@ -230,6 +230,25 @@ def test_grey_images_have_no_hue():
     assert "cosine" in found and not any(name.startswith("hue") for name in found)
 
 
+class NoSplit(FirstPixel):
+    """The same, where the class is that of the second pixel, which the representation does not hold."""
+
+    splits = False
+
+    def decode(self, z):
+        raise AssertionError("z does not determine the output")
+
+    def forward(self, x):
+        return torch.cat([x[:, 1], -x[:, 1]], dim=1).flatten(1)
+
+
+def test_classes_come_from_the_images_where_the_representation_is_no_split(images):
+    found = faithfulness(Exact(), NoSplit(), Pixels(), images)
+    assert found["cosine"] == pytest.approx(1, abs=1e-5)
+    assert abs(found["class_agreement"] - 0.5) < 3 * found["class_agreement_ci"]
+    assert found["class_agreement_autoencoder"] == 1
+
+
 def test_one_image_is_refused(images):
     with pytest.raises(ValueError, match="at least 2"):
         faithfulness(Exact(), FirstPixel(), Pixels(), images[:1])

@@ -4,10 +4,11 @@ import pytest
 import torch
 from scipy import stats
 
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.evaluation.metrics.faithfulness import similarity
 from invariances.evaluation.metrics.faithfulness.encoded import EncodedImages, GeneratedImages
 from invariances.evaluation.metrics.faithfulness.retrieval import Gallery, retrieval
-from invariances.evaluation.metrics.faithfulness.similarity import similarities
+from invariances.evaluation.metrics.faithfulness.similarity import mean_similarities, similarities
 
 
 def sets(n=6, k=3, d=50, n_classes=7, seed=0, channels=1):
@@ -152,3 +153,9 @@ def test_hues_are_compared_where_both_images_have_one():
     made = torch.stack([torch.stack(each) for each in ([red, grey], [green, red], [red, red])])
     result = found(real, GeneratedImages(made, *[torch.ones(3, 2, 2, 1, 1)] * 2, torch.zeros(3, 2, 2)))
     assert result["hue_agreement"] == pytest.approx([1, (1 - 1 / 2) / 2, math.nan], nan_ok=True)
+
+
+def test_the_interval_of_perfect_retrieval_has_a_width():
+    z = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    found = mean_similarities({"retrieval_mrr": torch.ones(100)}, {"retrieval_mrr": torch.zeros(100)}, z, {})
+    assert found["retrieval_mrr"].half_width == pytest.approx(Estimate.proportion(torch.ones(100)).half_width)
