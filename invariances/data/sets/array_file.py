@@ -25,6 +25,7 @@ class ArrayFile(ImageSet):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp()) / "images.npz"
         >>> np.savez(path, **{"image": np.zeros((4, 1, 8, 8), dtype=np.uint8), "class": np.arange(4)})
         >>> data = ArrayFile(str(path))
