@@ -6,9 +6,11 @@ command goes on where it was. Every training is a plain config in studies/NAME, 
 """
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from invariances.errors import UserError
+from invariances.training.jobs import PASSIVE
 
 if TYPE_CHECKING:
     from invariances.studies.request import Request
@@ -54,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Show the plan; then train, evaluate and report."""
+    os.environ.update(PASSIVE | os.environ)  # before torch is imported, for the steps that the plan measures
     from invariances.config.allowing import remember
     from invariances.studies.request import Request, seconds
 

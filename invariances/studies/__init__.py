@@ -1,9 +1,9 @@
 """Whole studies: one's own network on one's own images, from a plan to a report.
 
 - `request`: what the user asks for.
-- `pictures_given`: the images, split into training and validation.
-- `network_given`: the network under study, its input and its accuracy on the images.
-- `layer_choice`: at which layers it is split.
+- `inputs/pictures_given`: the images, split into training and validation.
+- `inputs/network_given`: the network under study, its input and its accuracy on the images.
+- `inputs/layer_choice`: at which layers it is split.
 - `quality`: sizes and lengths of the trainings.
 - `recipes`: one plain config for each training.
 - `timing`: what the trainings will take, from a few measured steps.

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 STEP = (sys.executable, "-m", "invariances.studies.steps")
 BAR = re.compile(r"(\d+)/(\d+) \[.*step")  # of a training, see `invariances.training.progress`
 PAUSE = 30.0  # seconds between two lines of progress where no terminal shows them
+SIGNALLED = 128  # exit codes above it tell of a signal
 LOG_LINES = 3  # of a failed training that are shown
 LEAST_SHARE = 0.02  # of the planned time, before which the plan's own estimate counts
 
@@ -123,8 +124,8 @@ def in_processes(plan: Plan, recipes: Sequence[Recipe], n_parallel: int, progres
         if name not in codes and is_done(recipe, plan.folder):
             _told(plan, recipe, 0, progress)
             codes[name] = 0
-    if code > 128:
-        raise Stopped(code - 128, "; the same command goes on with the study")
+    if code > SIGNALLED:
+        raise Stopped(code - SIGNALLED, "; the same command goes on with the study")
     return codes
 
 
@@ -143,9 +144,11 @@ def _log(recipe: Recipe, study: Path) -> Path:
 
 def _told(plan: Plan, recipe: Recipe, code: int, progress: Progress) -> None:
     """Say that a training has ended."""
-    if code:
+    if code > SIGNALLED:
+        progress.say(f"{recipe.name}: stopped")
+    elif code:
         path = _log(recipe, plan.folder)
-        last = [line for line in path.read_text(encoding="utf-8").splitlines()[:-1] if not BAR.search(line)]
+        last = [line for line in path.read_text(encoding="utf-8").splitlines()[:-1] if "%|" not in line]
         progress.say(f"{recipe.name}: failed; {' | '.join(last[-LOG_LINES:])} (all of it: {path})")
     else:
         progress.done(recipe)

@@ -18,7 +18,7 @@ from invariances.config.building import build_iterator
 from invariances.errors import InvalidInput, UserError
 from invariances.studies.execution import Say, in_processes, in_this_process, run_study
 from invariances.studies.findings import Finding
-from invariances.studies.in_memory import keep_network, save_images, save_weights
+from invariances.studies.inputs.in_memory import keep_network, save_images, save_weights
 from invariances.studies.planning import Plan, described, plan_study
 from invariances.studies.request import STUDIES, Request, file_name, seconds
 from invariances.studies.steps import is_done, results
@@ -173,7 +173,7 @@ def study(
             raise UserError("weights are those of the module; leave them out, or name its class as text")
         keep_network(folder.name, model)
         save_weights(folder.name, folder / "network.pt")
-        model = json.dumps({"class": "invariances.studies.in_memory.GivenNetwork", "name": folder.name})
+        model = json.dumps({"class": "invariances.studies.inputs.in_memory.GivenNetwork", "name": folder.name})
         weights = folder / "network.pt"
     request = Request(
         model=model,

@@ -9,8 +9,8 @@ from typing import Any
 
 from invariances.evaluation.report.assessment import assess
 from invariances.evaluation.report.attribute_map import MIN_CEILING, attribute_names
-from invariances.studies.network_given import GivenNetwork
-from invariances.studies.pictures_given import GivenImages
+from invariances.studies.inputs.network_given import GivenNetwork
+from invariances.studies.inputs.pictures_given import GivenImages
 
 THRESHOLDS: dict[str, tuple[float | int, str]] = {
     "few_images": (500, "flows learn fewer by heart within one study; 800 photographs were enough for stable numbers"),

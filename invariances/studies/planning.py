@@ -15,9 +15,9 @@ from invariances.models import Layer
 from invariances.models.greybox import listed_layers
 from invariances.studies import timing
 from invariances.studies.findings import Finding, check_images, check_network
-from invariances.studies.layer_choice import choose, named
-from invariances.studies.network_given import GivenNetwork, given_network
-from invariances.studies.pictures_given import GivenImages, at_size, given_images
+from invariances.studies.inputs.layer_choice import choose, named
+from invariances.studies.inputs.network_given import GivenNetwork, given_network
+from invariances.studies.inputs.pictures_given import GivenImages, at_size, given_images
 from invariances.studies.quality import DRAFT, LEVELS, LONGEST, SHORTEST, SIDES, Quality, usable_side
 from invariances.studies.recipes import AUTOENCODER, Recipe, autoencoder_recipe, flow_recipe
 from invariances.studies.request import Request, duration
@@ -25,7 +25,7 @@ from invariances.training.run import resolve_checkpoint
 from invariances.utils.files import atomic_write, cache_root, n_cpus
 
 FILE = "study.yaml"
-LARGEST = {"draft": 250_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
+LARGEST = {"draft": 110_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
 HALVED_FROM = 2e9  # bytes of representations from which on half precision is used
 PLANNING = 15.0  # seconds
 REPORT = 10.0  # seconds

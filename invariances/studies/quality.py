@@ -42,10 +42,8 @@ class Quality:
         >>> DRAFT.scaled(0.5).flow_steps
         600
         """
-        steps = {
-            name: max(100, round(getattr(self, name) * factor, -2)) for name in ("autoencoder_steps", "flow_steps")
-        }
-        return replace(self, **{name: int(value) for name, value in steps.items()})
+        first, second = (max(100, round(n * factor, -2)) for n in (self.autoencoder_steps, self.flow_steps))
+        return replace(self, autoencoder_steps=int(first), flow_steps=int(second))
 
 
 DRAFT = Quality("draft", 64, 1600, 1200, 32, 128, 8, 10_000, 300)

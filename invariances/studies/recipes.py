@@ -9,8 +9,8 @@ from typing import Any
 from invariances.config.conditioning import conditioning
 from invariances.config.reading import dump
 from invariances.models import Layer
-from invariances.studies.network_given import GivenNetwork
-from invariances.studies.pictures_given import GivenImages
+from invariances.studies.inputs.network_given import GivenNetwork
+from invariances.studies.inputs.pictures_given import GivenImages
 from invariances.studies.quality import N_DOWN, Quality, code_size, learning_rate, weight_decay
 from invariances.studies.request import file_name
 

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from invariances.config.signatures import call
 from invariances.flows import ConditionalTransformer
 from invariances.losses import AutoencoderLoss, flow_nll
 from invariances.models import MLP, Autoencoder, Layer
-from invariances.studies.network_given import GivenNetwork
+from invariances.studies.inputs.network_given import GivenNetwork
 from invariances.studies.recipes import Config
 from invariances.training.jobs import THREADS
 from invariances.utils.files import n_cpus
@@ -159,7 +160,7 @@ class Rates:
 
 
 @torch.no_grad()
-def frozen_rates(network: GivenNetwork, autoencoder: nn.Module, images: Tensor) -> Rates:
+def frozen_rates(network: GivenNetwork, autoencoder: Any, images: Tensor) -> Rates:
     """Measure the frozen networks.
 
     Args:

@@ -16,6 +16,9 @@ from invariances.utils.signals import on_signals
 
 Listener = Callable[[str, str], None]  # is told the name of a job and a line of its output
 THREADS = "OMP_NUM_THREADS"
+# Threads that wait give their processor to others: with two threads beside another process on two cores, a step of a
+# small autoencoder took 854 ms, and 30 ms so.
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -94,7 +97,7 @@ def _environment(slot: int, n_parallel: int, gpus: Sequence[str]) -> Mapping[str
     """Variables of the processes of a slot."""
     if gpus:
         return os.environ | {GPUS: gpus[slot % len(gpus)]}
-    return {THREADS: str(max(1, n_cpus() // n_parallel))} | os.environ
+    return {THREADS: str(max(1, n_cpus() // n_parallel)), **PASSIVE} | os.environ
 
 
 def _work(pool: _Pool, environment: Mapping[str, str]) -> None:

@@ -46,7 +46,8 @@ def test_a_module_and_images_in_memory(work):
     import study_nets
 
     torch.manual_seed(0)
-    network, images = study_nets.Net(channels=1).train(), torch.rand(80, 1, 32, 32) * 2 - 1
+    network = study_nets.Net(channels=1).train()
+    images = (1.6 * torch.rand(80, 1, 1, 1) - 0.8).repeat(1, 1, 32, 32)
     study = invariances.study(network, (images, torch.arange(80) % 2), layers=["fc"], say=lambda line: None)
     assert network.training and all(weight.requires_grad for weight in network.parameters())
     assert study.layers == ["fc"]

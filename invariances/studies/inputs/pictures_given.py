@@ -31,7 +31,10 @@ MOST_FRACTION = 0.3
 LEAST = 20  # images of a study
 LOOKED_AT = 32  # pictures whose size is read
 TWINS = {"Train": ("Test", "Validation"), "train": ("test", "validation")}
-SIDES = {"split": ("train", ("validation", "val", "test")), "train": (True, (False,))}  # arguments of a constructor
+SIDES: dict[str, tuple[Any, tuple[Any, ...]]] = {  # arguments of a constructor: for training, and else
+    "split": ("train", ("validation", "val", "test")),
+    "train": (True, (False,)),
+}
 
 Spec = dict[str, Any]
 
@@ -232,9 +235,9 @@ def _sides(dotted: str, own: type, arguments: Spec) -> tuple[Spec, Spec, tuple[s
     fixed = {"seed": None} if "seed" in accepted else {}
     for argument, (value, others) in SIDES.items():
         for other in others if argument in accepted and argument not in arguments else ():
-            train, validation = ({"class": dotted, **arguments, argument: side} for side in (value, other))
-            if _can_be_built(validation):
-                return train, validation | fixed, (f"validated on {argument}: {other}",)
+            sides: list[Spec] = [{"class": dotted, **arguments, argument: side} for side in (value, other)]
+            if _can_be_built(sides[1]):
+                return sides[0], sides[1] | fixed, (f"validated on {argument}: {other}",)
     fraction = _fraction(len(built({"class": dotted, **arguments})))
     train, validation = (
         {"class": dotted, **arguments, "part": {"split": side, "fraction": fraction}}

@@ -21,7 +21,7 @@ from invariances.models.pretrained import load_network as load_studied
 from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from invariances.models.studied.tracing import evaluating
 from invariances.models.studied.weight_files import load_file
-from invariances.studies.pictures_given import GivenImages
+from invariances.studies.inputs.pictures_given import GivenImages
 from invariances.training.run import LATEST, resolve_checkpoint
 from invariances.utils.files import atomic_write
 from invariances.utils.weights import fingerprint
@@ -220,9 +220,9 @@ class _Input:
             if len(mean) in (1, self.channels):
                 yield name, {"mean": list(mean), "std": list(std)}
         pixels = (self.images.examples("train", size, self.channels, JUDGED)[0] + 1) / 2
-        mean = [round(value, 3) for value in pixels.mean(dim=(0, 2, 3)).tolist()]
-        std = [round(max(value, 0.01), 3) for value in pixels.std(dim=(0, 2, 3)).tolist()]
-        yield OWN_STATISTICS, {"mean": mean, "std": std}
+        means = [round(value, 3) for value in pixels.mean(dim=(0, 2, 3)).tolist()]
+        deviations = [round(max(value, 0.01), 3) for value in pixels.std(dim=(0, 2, 3)).tolist()]
+        yield OWN_STATISTICS, {"mean": means, "std": deviations}
 
 
 def _tried_channels(loaded: LoadedNetwork, images: GivenImages) -> int:

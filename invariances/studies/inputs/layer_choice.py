@@ -26,7 +26,7 @@ def choose(layers: Sequence[Layer], n: int, largest: int | None = None) -> list[
     >>> names = ["stem", "stage1", "stage2", "stage3", "fc"]
     >>> net = [Layer(name, "Sequential", shape) for name, shape in zip(names, shapes, strict=True)]
     >>> [layer.name for layer in choose(net, 3)]
-    ['stage1', 'stage3', 'fc']
+    ['stage2', 'stage3', 'fc']
     >>> [layer.name for layer in choose(net, 5)]
     ['stem', 'stage1', 'stage2', 'stage3', 'fc']
     """

@@ -1,0 +1,1 @@
+"""What a study is about: the images, the network, and its layers."""
