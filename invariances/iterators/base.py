@@ -59,17 +59,17 @@ class Iterator(pl.LightningModule, ABC):
     def adam(self, parameters: Iterable[nn.Parameter], factor: float = 1.0) -> torch.optim.Adam:
         """Adam with the betas of the published configs; `factor` scales the learning rate."""
         # `scale` is kept in the parameter group, for the decay of each optimiser's own rate
-        group = {"params": list(parameters), "scale": factor}
+        weights = list(parameters)
         rate, betas = factor * self.learning_rate, (0.5, 0.9)
         if not self.weight_decay:
-            return torch.optim.Adam([group], lr=rate, betas=betas, fused=True)
-        kept = set(self.undecayed())
-        groups = [
-            group | {"params": [each for each in group["params"] if each not in kept]},
-            group | {"params": [each for each in group["params"] if each in kept], "weight_decay": 0.0},
+            return torch.optim.Adam([{"params": weights, "scale": factor}], lr=rate, betas=betas, fused=True)
+        spared = set(self.undecayed())
+        parts = [
+            ([each for each in weights if each not in spared], self.weight_decay),
+            ([each for each in weights if each in spared], 0.0),
         ]
-        groups = [each for each in groups if each["params"]]
-        return torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=self.weight_decay, fused=True)
+        groups = [{"params": part, "scale": factor, "weight_decay": decay} for part, decay in parts if part]
+        return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
     def undecayed(self) -> Iterable[nn.Parameter]:
         """Parameters that `weight_decay` leaves alone: none, unless a task says otherwise."""
