@@ -36,7 +36,7 @@ Key: TypeAlias = dict[str, object]
 Arrays: TypeAlias = dict[str, np.ndarray]  # type: ignore[explicit-any]  # numpy spells "of any dtype" as Any
 MOST_BYTES = 10**10  # of a file of statistics, unpacked
 REMEDY = "use another file name, or delete this file and run again"
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of reading an .npz
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)  # of reading an .npz file
 
 
 @dataclass(frozen=True)
