@@ -290,8 +290,7 @@ def require_space(plan: Plan) -> None:
     Raises:
         UserError: names the folder, what is needed and what is free.
     """
-    folder = next(path for path in (plan.folder.absolute(), *plan.folder.absolute().parents) if path.exists())
-    free = min(shutil.disk_usage(path).free for path in (folder, _existing(cache_root())))
+    free = min(shutil.disk_usage(_existing(folder)).free for folder in (plan.folder, cache_root()))
     if free < plan.disk + SPARE:
         raise UserError(
             f"{plan.folder}: needs about {(plan.disk + SPARE) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there or "
