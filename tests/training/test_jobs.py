@@ -56,7 +56,8 @@ def test_the_lines_of_a_progress_bar(capfd):
 def test_a_stop_reaches_all_and_the_others_do_not_begin(signum):
     wait = "import signal, sys, time\n"
     wait += "for s in (2, 15): signal.signal(s, lambda n, f: sys.exit(40))\n"
-    wait += "print('waits', flush=True)\nfor _ in range(600): time.sleep(0.1)"  # a signal just before a sleep does not end it
+    wait += "print('waits', flush=True)\n"
+    wait += "for _ in range(600): time.sleep(0.1)"  # a signal just before a sleep does not end it
     code = "from invariances.training.jobs import Job, run_jobs; import sys\n"
     code += f"jobs = [Job(name, [sys.executable, '-c', {wait!r}]) for name in 'abc']\nsys.exit(run_jobs(jobs, 2))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
