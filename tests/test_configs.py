@@ -35,7 +35,8 @@ SMALL = {  # networks that are quick to build, run and save
     "AutoencoderModel/subconfig/Model/type": "resnet18",
     "AutoencoderModel/subconfig/Model/width": 4,
 }
-LARGE = [path for path in CONFIGS if path.parts[1] in ("alexnet", "efficientnet", "resnet")]  # full size
+FULL_SIZE = ("alexnet", "efficientnet", "resnet", "folder/cinn")  # of the network under study
+LARGE = [path for path in CONFIGS if path.relative_to("configs").as_posix().startswith(FULL_SIZE)]
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -157,7 +158,7 @@ def test_a_large_config_is_checked(path):
 
 
 @pytest.mark.filterwarnings("ignore:fid_|no weights in this test|.*pixels are NaN")
-@pytest.mark.parametrize("path", map(slow_if_large, CONFIGS))
+@pytest.mark.parametrize("path", [slow_if_large(path) for path in CONFIGS])
 def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, caplog):
     folder, workplace = small
     full_precision(folder, data, monkeypatch)
