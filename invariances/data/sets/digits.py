@@ -3,10 +3,12 @@
 1,797 digits of 8×8 pixels (E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI, 1998).
 """
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from invariances.data.base import Bytes, ImageSet, Labels
@@ -28,10 +30,16 @@ def digits(split: Literal["train", "test"], size: int = 32) -> tuple[Bytes, Labe
     Raises:
         InvalidInput: a size below 1.
     """
+    require_at_least(size=(size, 1))
+    images, classes = _read(split, size)
+    return images, {"class": classes}
+
+
+@cache  # read by the training and again by each evaluation
+def _read(split: Literal["train", "test"], size: int) -> tuple[Bytes, Tensor]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    require_at_least(size=(size, 1))
     source = load_digits()
     parts = train_test_split(
         np.arange(len(source.target)), test_size=_N_TEST, stratify=source.target, random_state=0
@@ -39,7 +47,7 @@ def digits(split: Literal["train", "test"], size: int = 32) -> tuple[Bytes, Labe
     index = np.sort(parts[split == "test"])
     small = torch.from_numpy(source.images[index]).float()[:, None] / 16
     large = interpolate(small, (size, size), mode="bicubic").clamp(0, 1)
-    return (large * 255).round().byte().numpy(), {"class": torch.from_numpy(source.target[index]).long()}
+    return (large * 255).round().byte().numpy(), torch.from_numpy(source.target[index]).long()
 
 
 class DigitsTrain(ImageSet):
