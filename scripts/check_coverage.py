@@ -68,11 +68,17 @@ def coverage(
     sets = [measure(world, sampler, n_images, seed) for seed in range(1, n_sets + 1)]
     covered = {}
     for name in sorted({name for each in sets for name in each if f"{name}_ci" in each and not name.endswith("_mean")}):
-        pairs = [(each[name], each[f"{name}_ci"]) for each in sets if name in each]
-        value, half_width = torch.tensor(pairs, dtype=torch.float64).unbind(dim=1)
+        found = [interval(each, name) for each in sets if name in each]
+        value, low, high = torch.tensor(found, dtype=torch.float64).unbind(dim=1)
         true = (truth or {}).get(name, value.mean())
-        covered[name] = ((value - true).abs() <= half_width + 1e-12).double().mean().item()
+        covered[name] = ((low - 1e-12 <= true) & (true <= high + 1e-12)).double().mean().item()
     return covered
+
+
+def interval(numbers: Mapping[str, float], name: str) -> tuple[float, float, float]:
+    """A number, and the ends of its interval."""
+    value, half_width = numbers[name], numbers[f"{name}_ci"]
+    return value, numbers.get(f"{name}_low", value - half_width), numbers.get(f"{name}_high", value + half_width)
 
 
 def main() -> None:
