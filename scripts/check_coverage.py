@@ -8,19 +8,7 @@ of `…_mean` are left out: they are those for the given mean image, which diffe
 outside .92 … .98 is printed. A share over 400 sets has a standard error of .011, so that of many exact intervals some
 are outside.
 
-Of 400 sets of 100 images (2026-11-26) 8 intervals of the exact sampler are outside in the world `gaussian`, and 12 in
-`colours`; these are not chance:
-
-- Shares next to 1 (`class_agreement_top5`, `retrieval_mrr` where all is retrieved, `hue_grey_samples`): covered in all
-  sets. Four imagined images, or samples of one image that are alike, make intervals of rare events wide, on purpose:
-  without them the interval of a share that is 1 in the set had no width (covered in .22 for `retrieval_mrr`).
-- `retrieval_rank` next to 1: .79, and .22 for reconstructions. A rank has no bound but the number of images, so that
-  nothing can be imagined for rare ones: where none is above 1, the interval has no width and says nothing.
-- `retrieval_rank_nearest` (.90 to .92) and `hue_agreement_autoencoder` (.90): means of skewed values, whose estimate
-  and width are correlated by .8 to .9. An interval would have to be lopsided; a half width cannot be.
-- `hue_distance`: covered in all sets where the hues are the same, see `hue_coverage`.
-- `class_agreement_nearest` and `retrieval_mrr_nearest`: .99. Pairs that share an image vary less in common than
-  their estimate says.
+@@RESULTS@@
 
 Run parts of it at a time: 400 sets of 100 images take about two minutes on one core.
 """

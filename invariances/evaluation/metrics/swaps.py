@@ -120,7 +120,8 @@ def swap_scores(
     - `swap_<factor>_colour_donor`, `swap_<factor>_colour_kept`: correlation of their mean colour with that of
       the donors, or of the originals; mean over the channels that vary in both. Left out for grey images.
     - `swap_none_…`: the same with no factor swapped, which shows the effect of the autoencoder alone.
-    - `<name>_ci`: half the 95 % confidence interval over the images, each of which is in two pairs.
+    - `<name>_ci`: half the 95 % confidence interval over the images, each of which is in two pairs; of shares, its
+      ends are `<name>_low` and `<name>_high`.
 
     Args:
         iterator: has `code`, `to_factors`, `to_code`, `decode` and `factor_names`.

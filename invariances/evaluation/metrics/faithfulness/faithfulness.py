@@ -170,7 +170,8 @@ def faithfulness(
 
     Returns:
         name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images. It covers
-        other images, not other trainings. Levels of chance, `rank_chi2` and `predicted_classes` have none.
+        other images, not other trainings. Levels of chance, `rank_chi2` and `predicted_classes` have none. Class
+        agreement, retrieval and hue agreement have lopsided ones, from `<name>_low` to `<name>_high`.
 
     Raises:
         InvalidInput: fewer than 2 images or samples; names that do not fit the factors; values that are not finite
