@@ -183,10 +183,10 @@ def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
     Up to 3 events from an end of the range, the end of the interval on the other side is the limit of a Poisson count
     (Brown, Cai & DasGupta 2001, "Interval estimation for a binomial proportion", section 4.1.1).
 
-    >>> low, high = _wilson(1.0, 10, 1.96)
+    >>> low, high = _wilson(1.0, 10.0, 1.96)
     >>> round(low, 4), high
     (0.7225, 1.0)
-    >>> round(_wilson(0.01, 100, 1.96)[0], 6)  # 1 event: 1 − exp(−λ) = 0.05
+    >>> round(_wilson(0.01, 100.0, 1.96)[0], 6)  # 1 event: 1 − exp(−λ) = 0.05
     0.000513
     """
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
