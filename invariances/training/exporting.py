@@ -13,6 +13,7 @@ from torch import nn
 from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import arguments_section, load_network
 from invariances.errors import UserError
+from invariances.evaluation.metrics.estimate import INTERVAL
 from invariances.evaluation.report.stored import StoredEvaluation, read
 from invariances.training.identity import NETWORKS
 from invariances.training.run import Run
@@ -106,8 +107,10 @@ def _scores(evaluation: StoredEvaluation) -> Iterator[str]:
     yield "\n| measure | value | 95 % interval | what it is |\n|---|---|---|---|"
     numbers = {name: value for name, value in evaluation.metrics.items() if value is not None}
     for name, value in numbers.items():
-        if not name.endswith("_ci"):
-            half = numbers.get(f"{name}_ci")
+        if not name.endswith(INTERVAL):
+            half, low, high = (numbers.get(f"{name}{end}") for end in INTERVAL)
             interval = "" if half is None else f"± {half:.3g}"
+            if low is not None and high is not None:
+                interval = f"{low:.3g} … {high:.3g}"
             yield f"| `{name}` | {value:.4g} | {interval} | {evaluation.legend.get(name, '')} |"
     yield ""

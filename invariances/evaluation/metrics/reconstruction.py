@@ -83,6 +83,5 @@ def reconstruction_errors(
     found: dict[str, float] = {}
     for end, reference in references.items():
         estimate = Estimate.mean((images - reference).abs().flatten(1).mean(dim=1))
-        name = f"reconstruction_error{end}"
-        found |= {name: estimate.value, f"{name}_ci": estimate.half_width}
+        found |= estimate.numbers(f"reconstruction_error{end}")
     return found

@@ -130,8 +130,7 @@ class Response(Evaluation[HasFirstStage]):
 
 def _mean_over_images(name: str, values: Tensor) -> dict[str, float]:
     """The mean (B,) -> 1, and half its interval."""
-    estimate = Estimate.mean(values)
-    return {name: estimate.value} | ({f"{name}_ci": estimate.half_width} if len(values) > 1 else {})
+    return {name: values.mean().item()} | Estimate.mean(values).numbers(name)
 
 
 def _histograms(images: Tensor, varied: Tensor, names: tuple[str, ...], n_classes: int) -> Figure:

@@ -1,8 +1,6 @@
 """Swap one factor between two images, and measure what changes."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,7 +120,8 @@ def swap_scores(
     - `swap_<factor>_colour_donor`, `swap_<factor>_colour_kept`: correlation of their mean colour with that of
       the donors, or of the originals; mean over the channels that vary in both. Left out for grey images.
     - `swap_none_…`: the same with no factor swapped, which shows the effect of the autoencoder alone.
-    - `<name>_ci`: half the 95 % confidence interval over the images, each of which is in two pairs.
+    - `<name>_ci`: half the 95 % confidence interval over the images, each of which is in two pairs; of shares, its
+      ends are `<name>_low` and `<name>_high`.
 
     Args:
         iterator: has `code`, `to_factors`, `to_code`, `decode` and `factor_names`.
@@ -164,10 +163,7 @@ def swap_scores(
 
 def _entries(name: str, estimate: Estimate | None) -> dict[str, float]:
     """The number and its interval, where it has one; nothing for a measure that is not defined."""
-    if estimate is None:
-        return {}
-    half_width = estimate.half_width
-    return {name: estimate.value} | ({f"{name}_ci": half_width} if math.isfinite(half_width) else {})
+    return {} if estimate is None else {name: estimate.value} | estimate.numbers(name)
 
 
 def _swapped(iterator: HasFactors, image: Tensor, donor: Tensor) -> dict[str, Tensor]:
@@ -194,9 +190,7 @@ def _measure(pictures: dict[str, Tensor], classifier: nn.Module | None) -> dict[
 def _accuracy(found: Tensor, expected: Tensor, other: Tensor, donors: Tensor) -> Estimate:
     """Share of the classes that are the expected ones, where the other one differs."""
     values = torch.where(expected != other, (found == expected).double(), torch.nan)
-    estimate = Estimate.proportion(values, donors)
-    n_each = len(values) / max(1, int((expected != other).sum()))  # weight of a pair whose classes differ
-    return replace(estimate, imagined=tuple(n_each * influence for influence in estimate.imagined))
+    return Estimate.proportion(values, donors)
 
 
 def _correlation(found: Tensor, expected: Tensor, other: Tensor, donors: Tensor) -> Estimate | None:

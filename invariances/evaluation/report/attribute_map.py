@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from invariances.evaluation.metrics.attributes.attributes import LEGEND
 from invariances.evaluation.metrics.attributes.image_statistics import STATISTICS
+from invariances.evaluation.metrics.estimate import INTERVAL
 from invariances.evaluation.report.tables import Group, Section
 
 PREFIX = "attribute_"
@@ -30,7 +31,7 @@ def attribute_names(measured: Iterable[str]) -> list[str]:
     >>> attribute_names(["cosine", "attribute_hue", "attribute_hue_probe", "attribute_hue_ci"])
     ['hue']
     """
-    ends = (*(end for end in ENDS if end), "_ci")
+    ends = (*(end for end in ENDS if end), *INTERVAL)
     found = [name.removeprefix(PREFIX) for name in measured if name.startswith(PREFIX) and not name.endswith(ends)]
     return list(dict.fromkeys(found))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from invariances.evaluation import EVALUATIONS
 from invariances.evaluation.base import texts
+from invariances.evaluation.metrics.estimate import INTERVAL
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class OtherNumbers:
 def is_measure(name: str) -> bool:
     """Whether a number is one by itself, and not the interval or standard deviation of another one.
 
-    >>> [is_measure(name) for name in ("fid_random", "fid_random_ci", "fid_random_sd")]
-    [True, False, False]
+    >>> [is_measure(name) for name in ("fid_random", "fid_random_ci", "fid_random_sd", "share_low")]
+    [True, False, False, False]
     """
-    return not name.endswith(("_ci", "_sd"))
+    return not name.endswith((*INTERVAL, "_sd"))
 
 
 def other_numbers(

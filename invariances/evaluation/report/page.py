@@ -239,8 +239,11 @@ def _title(name: str) -> str:
 
 
 def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:
-    """A number, and under it half its 95 % interval and its standard deviation over trainings."""
+    """A number, and under it its 95 % interval, or half of a symmetric one, and its deviation over trainings."""
     value, spreads = metrics.get(name), {"±": metrics.get(f"{name}_ci"), "σ": metrics.get(f"{name}_sd")}
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    if value is not None and low is not None and high is not None:
+        spreads = {f"{_number(low)} …": high, "σ": spreads["σ"]}
     small = Markup("").join(
         Markup("<small>{} {}</small>").format(sign, _number(spread))
         for sign, spread in spreads.items()

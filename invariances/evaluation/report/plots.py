@@ -73,10 +73,10 @@ def along_the_depth(panels: Mapping[str, Mapping[str, tuple[str, str]]], layers:
 def _lines(axis: Axes, layers: Layers, series: Mapping[str, tuple[str, str]]) -> None:
     positions = np.arange(len(layers))
     for metric, (label, style) in series.items():
-        values, widths = (_values(layers, name) for name in (metric, f"{metric}_ci"))
+        values, low, high = (_values(layers, metric, end) for end in (0, -1, 1))
         if not np.isnan(values).all():
             (line,) = axis.plot(positions, values, style, label=label)
-            axis.fill_between(positions, values - widths, values + widths, color=line.get_color(), alpha=0.15, lw=0)
+            axis.fill_between(positions, low, high, color=line.get_color(), alpha=0.15, lw=0)
     axis.set_xticks(positions, [short(name) for name, _ in layers], rotation=20, ha="right", parse_math=False)
     axis.set_ylim(min(-0.05, axis.get_ylim()[0]), max(1.05, axis.get_ylim()[1]))
     axis.grid(alpha=0.3)
@@ -85,9 +85,23 @@ def _lines(axis: Axes, layers: Layers, series: Mapping[str, tuple[str, str]]) ->
         axis.legend(fontsize=8, loc="best")
 
 
-def _values(layers: Layers, name: str) -> NDArray[np.float64]:
-    found = [metrics.get(name) for _, metrics in layers]
-    return np.array([np.nan if value is None else value for value in found])
+def _values(layers: Layers, name: str, end: int) -> NDArray[np.float64]:
+    """A number of each layer (0), or the lower (-1) or upper (1) end of its interval."""
+    return np.array([_end(metrics, name, end) for _, metrics in layers])
+
+
+def _end(metrics: Mapping[str, float | None], name: str, end: int) -> float:
+    """See `_values`; NaN of what is missing.
+
+    >>> [_end({"a": 1.0, "a_ci": 0.5, "a_low": 0.3}, "a", end) for end in (-1, 0, 1)]
+    [0.3, 1.0, 1.5]
+    """
+    suffix = {-1: "_low", 0: "", 1: "_high"}[end]
+    stored = metrics.get(f"{name}{suffix}")
+    if stored is not None:
+        return stored
+    value, half = metrics.get(name), metrics.get(f"{name}_ci")
+    return np.nan if value is None or half is None else value + end * half
 
 
 def short(name: str, n: int = 40) -> str:

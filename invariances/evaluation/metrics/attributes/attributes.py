@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import cast
@@ -169,7 +168,7 @@ def attributes(
     for name, probe in zip(usable, explained_by(real.z, [values[n] for n in usable], seed), strict=True):
         estimates = _kept(values[name], sampled[name], seed) | {"_autoencoder": ceilings[name], "_probe": probe}
         for end, estimate in estimates.items():
-            found |= _flat(f"attribute_{name}{end}", estimate)
+            found |= estimate.numbers(f"attribute_{name}{end}")
     return found
 
 
@@ -257,7 +256,3 @@ def _within(samples: Tensor) -> tuple[Tensor, Tensor]:
 
 def _one_minus(part: Tensor, total: Tensor) -> Estimate:
     return 1 - Estimate.mean(part) / Estimate.mean(total)
-
-
-def _flat(name: str, estimate: Estimate) -> dict[str, float]:
-    return {} if math.isnan(estimate.value) else {name: estimate.value, f"{name}_ci": estimate.half_width}

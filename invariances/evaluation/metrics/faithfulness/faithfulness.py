@@ -1,7 +1,6 @@
 """Faithfulness of a conditional INN, as an evaluation and as a function."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -171,7 +170,8 @@ def faithfulness(
 
     Returns:
         name -> estimate, and `<name>_ci` -> half the width of its 95 % confidence interval over the images. It covers
-        other images, not other trainings. Levels of chance, `rank_chi2` and `predicted_classes` have none.
+        other images, not other trainings. Levels of chance, `rank_chi2` and `predicted_classes` have none. Class
+        agreement, retrieval and hue agreement have lopsided ones, from `<name>_low` to `<name>_high`.
 
     Raises:
         InvalidInput: fewer than 2 images or samples; names that do not fit the factors; values that are not finite
@@ -224,7 +224,8 @@ def faithfulness(
         estimates["residual_variance_mlp"] = prediction_error(real.codes, predicted)
     if "class_agreement" in estimates:
         estimates["agreement_times_diversity"] = estimates["class_agreement"] * estimates["diversity"]
-    flat = _flat(estimates) | {"rank_chi2": rank_chi2(real.codes, measured.samples, seed)}
+    flat = {key: value for name, each in estimates.items() for key, value in each.numbers(name).items()}
+    flat |= {"rank_chi2": rank_chi2(real.codes, measured.samples, seed)}
     flat |= chance | predicted_classes(real.logits) | hue_coverage(images, measured.hues, seed)
     return flat | _zeros(baseline is not None)
 
@@ -235,7 +236,7 @@ class _Measured:
 
     Attributes:
         numbers: name -> (B,).
-        influence: name -> (n,), what each image adds to the sum of a number, see `Retrieval`.
+        influence: name -> (2, n), what each image adds to a number of the others, see `Retrieval`.
         variation: of its samples, see `variation`.
         v: (B, N, 1, 1).
         samples: codes of its samples, (B, k, N, 1, 1).
@@ -296,15 +297,6 @@ def _naming(network: nn.Module | None, names: Sequence[str] | None) -> Factors:
         expected = f"{len(flow.sizes)} different names, the residual last"
         raise InvalidInput(f"factor_names is {list(names or ())}; expected {expected}")
     return lambda codes: dict(zip(keys, flow(codes)[0], strict=True))
-
-
-def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """`<name>` and `<name>_ci` of each estimate that is not NaN."""
-    flat: dict[str, float] = {}
-    for name, estimate in estimates.items():
-        if not math.isnan(estimate.value):
-            flat |= {name: estimate.value, f"{name}_ci": estimate.half_width}
-    return flat
 
 
 def _zeros(baseline: bool) -> dict[str, float]:

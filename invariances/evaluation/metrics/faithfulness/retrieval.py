@@ -44,7 +44,8 @@ class Retrieval:
 
     Attributes:
         numbers: `retrieval_rank` and `retrieval_mrr`, means over the generated images, (B,) each.
-        influence: the same names -> (n,), what each image of the gallery adds to the sum of `numbers` by being there.
+        influence: the same names -> (2, n), what each image of the gallery adds to `numbers` by being there: sum and
+            sum of squares over the batch.
     """
 
     numbers: dict[str, Tensor]
@@ -76,14 +77,19 @@ def retrieval(generated: GeneratedImages, indices: Tensor, gallery: Gallery) -> 
     reciprocal = _reciprocal(n_nearer, n_tied, harmonic)
     by_nearer = reciprocal - _reciprocal((n_nearer - 1).clamp(min=0), n_tied, harmonic)
     by_tied = reciprocal - _reciprocal(n_nearer, (n_tied - 1).clamp(min=0), harmonic)
-    k = n_nearer.shape[1]
+    added = {
+        "retrieval_rank": nearer + tied / 2,
+        "retrieval_mrr": by_nearer[..., None] * nearer + by_tied[..., None] * tied,
+    }
     return Retrieval(
         {"retrieval_rank": (1 + n_nearer + n_tied / 2).mean(dim=1), "retrieval_mrr": reciprocal.mean(dim=1)},
-        {
-            "retrieval_rank": (nearer.sum(dim=(0, 1)) + tied.sum(dim=(0, 1)) / 2) / k,
-            "retrieval_mrr": (by_nearer[..., None] * nearer + by_tied[..., None] * tied).sum(dim=(0, 1)) / k,
-        },
+        {name: _moments(each.mean(dim=1)) for name, each in added.items()},
     )
+
+
+def _moments(added: Tensor) -> Tensor:
+    """Sum and sum of squares over the first axis, (B, n) -> (2, n)."""
+    return torch.stack([added, added.square()]).double().sum(dim=1)
 
 
 def _compared(others: Tensor, indices: Tensor, gallery: Gallery) -> tuple[Tensor, Tensor]:

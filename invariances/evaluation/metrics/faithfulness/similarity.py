@@ -51,7 +51,7 @@ def mean_similarities(
 
     Args:
         numbers: name -> (n,); names that end in `_random` and `_nearest` are of pairs of images.
-        influence: name -> (n,), what each image adds to the sum of a number besides its own, see `Retrieval`.
+        influence: name -> (2, n), what each image adds to a number of the others, see `Retrieval`.
         z: representations of all images, (n, …).
         others: name -> the other image of each pair, (n,), see `neighbours`.
     """
@@ -59,13 +59,21 @@ def mean_similarities(
     norm = Estimate.mean(squares / squares.mean()).sqrt()  # an estimate of 1
     found = {}
     for name, values in numbers.items():
-        mean = Estimate.proportion if name.startswith(("class_agreement", "retrieval_mrr")) else Estimate.mean
-        found[name] = mean(values, _pairs(name, influence, others))
+        found[name] = Estimate.mean(values, _pairs(name, influence, others))
         if name.startswith("relative_l2"):
             found[name] /= norm
         if name in influence:
-            found[name] = found[name].with_influence(influence[name])
+            added, squares = influence[name]
+            n_pairs = len(z) * (len(z) - 1)
+            found[name] = found[name].with_influence(added, (squares.sum() - added.sum().square() / n_pairs).item())
+        if bounds := [each for measure, each in _bounds(len(z)).items() if name.startswith(measure)]:
+            found[name] = found[name].bounded(*bounds[0])
     return found
+
+
+def _bounds(n: int) -> dict[str, tuple[int, int]]:
+    """Bounds of the measures that often come close to them, of n images."""
+    return {"class_agreement": (0, 1), "retrieval_mrr": (0, 1), "retrieval_rank": (1, n), "hue_agreement": (-1, 1)}
 
 
 def _pairs(name: str, influence: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor | None:

@@ -93,8 +93,7 @@ def hue_coverage(images: Tensor, hues: Tensor, seed: int = 0) -> dict[str, float
         return {}
     real, hues = defined_hue(images).cpu(), hues.cpu()
     grey = {"images": Estimate.proportion(real.isnan()), "samples": Estimate.proportion(hues.isnan().double().mean(1))}
-    found = {f"hue_grey_{name}": share.value for name, share in grey.items()}
-    found |= {f"hue_grey_{name}_ci": share.half_width for name, share in grey.items()}
+    found = {key: each for name, share in grey.items() for key, each in share.numbers(f"hue_grey_{name}").items()}
     rows = torch.cat([real[:, None], hues], dim=1)[~real.isnan()]
     if len(rows) < 2 or rows[:, 1:].isnan().all():
         return found

@@ -134,9 +134,7 @@ def test_a_layer_that_is_constant_retrieves_nothing():
 @pytest.mark.parametrize("sampler", ["exact", "half of z"])
 def test_intervals_cover(sampler):
     shares = coverage(World(), sampler, 100, n_sets=200)
-    trivial = {name for name in shares if "autoencoder" in name or name.startswith(("class_agreement", "retrieval"))}
-    for name in shares.keys() - trivial:  # ± 2.5 standard errors of a share of 200 sets
-        assert 0.92 - 0.048 <= shares[name] <= 1, name
+    assert min(shares.values()) >= 0.92 - 0.048  # 2.5 standard errors of a share of 200 sets
 
 
 @pytest.mark.slow

@@ -157,5 +157,5 @@ def test_hues_are_compared_where_both_images_have_one():
 
 def test_the_interval_of_perfect_retrieval_has_a_width():
     z = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
-    found = mean_similarities({"retrieval_mrr": torch.ones(100)}, {"retrieval_mrr": torch.zeros(100)}, z, {})
+    found = mean_similarities({"retrieval_mrr": torch.ones(100)}, {"retrieval_mrr": torch.zeros(2, 100)}, z, {})
     assert found["retrieval_mrr"].half_width == pytest.approx(Estimate.proportion(torch.ones(100)).half_width)
