@@ -3,16 +3,22 @@
     python scripts/export_demo_models.py invariances/demo/embedded
 
 The commands that made the runs are in the card, README.md in that folder. Each model is a folder as of `invariances
-export`, in half precision; `task.yaml` beside it is the part of the run's config that the demo needs.
+export`, in half precision; `task.yaml` beside it is the part of the run's config that the demo needs, and
+`metrics.json` what the layer keeps, as measured with these very weights.
 """
 
+import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from invariances.config.nodes import map_checkpoints
 from invariances.config.reading import dump
-from invariances.demo.sources import KINDS, TASK
+from invariances.data.loader import Loader
+from invariances.demo.loading import load
+from invariances.demo.sources import KINDS, TASK, Source, find_sources
+from invariances.evaluation.metrics.attributes import Attributes
 from invariances.training.exporting import export
 from invariances.training.run import Run
 from invariances.utils import model_folder
@@ -34,6 +40,17 @@ def main(folder: Path) -> None:
         if config["iterator"].rpartition(".")[2] in KINDS:
             (made / TASK).write_text(dump(trimmed(config)))
         print(made)
+    for source in find_sources((), "nowhere", "nowhere"):
+        if source.path.parent.samefile(folder) and source.kind == "cinn":
+            measure(source)
+
+
+def measure(source: Source) -> None:
+    """Measure what the layer keeps of the properties of the held-out images, for the demo's map."""
+    task, data = load(source).task, load(source).data
+    metrics = Attributes(n_images=None)(task, Loader(data, 50, seed=0, shuffle=False, n_workers=0), source.path)
+    facts = {"time": datetime.now(timezone.utc).isoformat(), **task.facts(), "metrics": metrics}
+    (source.path / "metrics.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def in_half_precision(made: Path) -> None:

@@ -15,11 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from invariances.data.pictures import BrokenPicture
+from invariances.demo import released
 from invariances.demo.data_browser import enlarged, reason
-from invariances.demo.sources import Kind, Loaded, Source, find_sources
+from invariances.demo.loading import Loaded, load
+from invariances.demo.sources import Kind, Source, find_sources
 from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.download import listening
+from invariances.utils.files import data_root
 from invariances.utils.images import grid, to_uint8
+from invariances.zoo import zoo
 
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
@@ -69,6 +74,36 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
     return layers[label or next(iter(layers))]
 
 
+def open_model(source: Source) -> Loaded:
+    """The networks of a source; those of a released one are downloaded first, if the visitor wants them."""
+    if source.released and (names := released.missing(source.name)):
+        st.info(f"{', '.join(names)}: not on this machine yet. A download goes to {data_root() / 'zoo'}, once for all.")
+        if not st.button("Download", key=f"download_{source.name}", icon=":material/download:"):
+            st.stop()
+        for name in names:
+            download_model(name)
+    return load(source)
+
+
+def is_here(source: Source) -> bool:
+    """Whether all files of a source are on this machine."""
+    return not (source.released and released.missing(source.name))
+
+
+def download_model(name: str) -> None:
+    """Download an entry of the zoo, with its progress in the page."""
+    bar = st.progress(0.0, f"{name} …")
+
+    def listen(done: int, total: int) -> None:
+        bar.progress(min(1.0, done / total) if total else 0.0, f"{name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    try:
+        with listening(listen):
+            zoo.get(name)
+    finally:
+        bar.empty()
+
+
 def labelled(sources: list[Source]) -> dict[str, Source]:
     """Sources of one network by their layers; of those of one layer, all but the first also by their names."""
     found: dict[str, Source] = {}
@@ -91,6 +126,8 @@ def choose_image(model: Loaded, label: str = "Example", key: str = "example", de
             f"{label}: a picture", PICTURES, key=f"{key}_upload", max_upload_size=MEGABYTES,
             help=f"At most {MEGABYTES} MB. Its centre square is used, at {size} × {size} pixels.",
         )  # fmt: skip
+    if model.problem:
+        st.caption(f"The examples are photographs, as the images of the training cannot be opened: {model.problem}")
     return model.example(index) if upload is None else read_picture(upload.getvalue(), channels, size)
 
 
