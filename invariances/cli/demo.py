@@ -28,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Replace this process by the server."""
-    from invariances.demo.sources import is_study  # imports torch, which --help does not need
+    serve(PAGE, [_folder(each) for each in options.runs], options.port)
+
+
+def _folder(text: str) -> str:
+    """The folder of a run or study."""
+    from invariances.studies.planning import FILE  # imports torch, which the server does by itself
     from invariances.training.run import Run
 
-    found = [each if is_study(each) else str(Run.find(each).path) for each in options.runs]
-    serve(PAGE, found, options.port)
+    return text if Path(text, FILE).is_file() else str(Run.find(text).path)

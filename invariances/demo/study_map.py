@@ -1,5 +1,6 @@
 """Page: which properties of images the layers of a network keep, as a map; a click on a cell shows samples of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ TEXT = (
 )
 HOW = (
     "Last row: the autoencoder's reconstructions. Grey: the autoencoder itself loses the property, so that nothing can "
-    "be said about the layers."
+    "be said about the layers. Below 0: samples differ more than images do."
 )
 
 
@@ -107,7 +108,7 @@ def cells(layers: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
 
 def _cell(layer: str, name: str, kept: float | None, ceiling: float | None) -> dict[str, Any]:
     known = kept is not None and ceiling is not None and ceiling >= MIN_CEILING
-    text = "" if kept is None else f"{kept:.2f}".replace("0.", ".")
+    text = "" if kept is None else re.sub(r"^(-?)0\.", r"\1.", f"{kept:.2f}")
     return {"layer": layer, "attribute": name, "kept": kept, "text": text, "known": known}
 
 
