@@ -1,8 +1,8 @@
 """Time what visitors of the demo wait for: the first picture in a new process, and eight new samples.
 
     python scripts/benchmark_demo.py                the models that ship with the package
-    python scripts/benchmark_demo.py --full         also AlexNet's fc6 at 128 px: a flow of 204.6 M parameters and BigAE,
-                                                    with random weights; writes 2 GB to a temporary folder
+    python scripts/benchmark_demo.py --full         also AlexNet's fc6 at 128 px: a flow of 204.6 M weights and BigAE,
+                                                    all of them random; writes 2 GB to a temporary folder
 
 The page runs as in the server, without a browser: from the click to the last picture that is sent. Seconds are of the
 clock; in brackets, those of the processors.

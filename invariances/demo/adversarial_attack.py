@@ -7,6 +7,7 @@ from torch import Tensor
 from invariances.analysis import fgsm, pgd, random_signs
 from invariances.demo.loading import Loaded
 from invariances.demo.widgets import (
+    LAST,
     URL,
     choose_image,
     choose_seed,
@@ -28,7 +29,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Adversarial attack", TEXT):
-        model = open_model(choose_source("cinn"))
+        model = open_model(choose_source("cinn", default=LAST))
         image = choose_image(model)
         columns = st.columns(2)
         method = columns[0].selectbox("Attack", ["FGSM, one step", "PGD, ten steps"], key="attack", bind=URL)

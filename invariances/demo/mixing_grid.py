@@ -7,7 +7,7 @@ from torch import Tensor
 from invariances.analysis import mix
 from invariances.demo.loading import Loaded
 from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
-from invariances.demo.widgets import URL, choose_source, open_model, page, running, show_grid
+from invariances.demo.widgets import LAST, URL, choose_source, open_model, page, running, show_grid
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.utils.images import grid
 
@@ -21,7 +21,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Mixing", TEXT):
-        model = open_model(choose_source("cinn"))
+        model = open_model(choose_source("cinn", default=LAST))
         images = choose_images(model)
         with running(model):
             mixed = mix(model.task.model, model.task.greybox.network, model.task.autoencoder.network, images, images)

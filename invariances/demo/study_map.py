@@ -31,6 +31,7 @@ from invariances.evaluation.report.stored import StoredEvaluation, newest_first
 
 N_OTHERS = 64  # examples whose values the samples' are compared with
 ROW = 34  # pixels
+SPACED = "replace(datum.label, /_/g, ' ')"  # of Vega
 CEILING = "reconstruction"
 TEXT = (
     "Which part of a property's variance does each layer **keep**? 1: all samples of one representation agree in it. "
@@ -120,10 +121,11 @@ def _mean(values: list[float | None]) -> float | None:
 def show_map(rows: list[dict[str, Any]]) -> None:
     """Show the map; a click on a cell chooses its layer and attribute."""
     clicked = alt.selection_point(name="cell", fields=["layer", "attribute"], toggle=False, empty=False)
-    side = dict.fromkeys(row["layer"] for row in rows)
+    n_rows = len({row["layer"] for row in rows})
+    names = alt.Axis(orient="top", labelAngle=-40, labelOverlap=False, labelExpr=SPACED, ticks=False, domain=False)
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("attribute:N", sort=None, title=None, axis=alt.Axis(orient="top", labelAngle=-40, ticks=False)),
-        y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(ticks=False)),
+        x=alt.X("attribute:N", sort=None, title=None, axis=names),
+        y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False)),
         tooltip=[alt.Tooltip(f"{field}:N") for field in ("layer", "attribute")] + [alt.Tooltip("kept:Q", format=".3f")],
     )
     scale = alt.Scale(scheme="viridis", domain=[0, 1], clamp=True)
@@ -134,7 +136,7 @@ def show_map(rows: list[dict[str, Any]]) -> None:
     numbers = base.mark_text(cursor="pointer", fontSize=10).encode(
         text="text:N", color=alt.condition(dark, alt.value("#222"), alt.value("white"))
     )
-    chart = (boxes + numbers).add_params(clicked).properties(height=ROW * len(side) + 70)
+    chart = (boxes + numbers).add_params(clicked).properties(height=ROW * n_rows + 70)
     st.altair_chart(chart, key="map", on_select=_choose_cell, selection_mode="cell")
     st.caption(HOW)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from invariances.analysis import with_texture_of
 from invariances.demo.loading import Loaded
 from invariances.demo.widgets import (
+    LAST,
     URL,
     choose_image,
     choose_seed,
@@ -30,7 +31,7 @@ def main() -> None:
     with page("Texture bias", TEXT):
         columns = st.columns(2, gap="large")
         models = []
-        for number, (column, default) in enumerate(zip(columns, (0, 99), strict=True), start=1):
+        for number, (column, default) in enumerate(zip(columns, (0, LAST), strict=True), start=1):
             with column:
                 models.append(open_model(choose_source("cinn", f"_{number}", default)))
         inputs = choose_inputs(models[0])

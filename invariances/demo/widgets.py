@@ -29,6 +29,7 @@ from invariances.zoo import zoo
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
 URL: Final = "query-params"
+LAST: Final = 99  # as a default among layers: the one nearest to the output
 
 
 @contextmanager
@@ -65,8 +66,8 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
         what = "conditional INN" if kind == "cinn" else "disentangling INN"
         raise UserError(f"there is no run of a {what} to show; train one, see README.md, or leave out the runs")
     networks = list(dict.fromkeys(source.network for source in sources))
-    columns = st.columns(2)
-    network = columns[0].selectbox("Network", networks, key=f"network{key}", bind=URL) or networks[0]
+    columns = [st, st] if key else st.columns(2)  # several choices stand side by side
+    network = columns[0].selectbox(f"Network{key}".replace("_", " "), networks, key=f"network{key}", bind=URL) or networks[0]
     layers = labelled([source for source in sources if source.network == network])
     label = columns[1].selectbox(
         "Layer" if kind == "cinn" else "Model", list(layers), min(default, len(layers) - 1), key=f"layer{key}", bind=URL
@@ -191,7 +192,5 @@ def told(model: Loaded, image: Tensor) -> str:
 def running(*models: Loaded) -> Iterator[None]:
     """Run networks without gradients, one visitor at a time for each model."""
     first, *others = models
-    with first.lock, torch.no_grad(), (others[0].lock if others else nullcontext()):
+    with first.lock, torch.no_grad(), others[0].lock if others else nullcontext():
         yield
-
-
