@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ class Loaded:
         data: the data set of its validation split, or photographs if it cannot be opened.
         problem: why not.
         classifier: images -> logits; None if there is none.
+        classes: names of the classes, if they are known.
         lock: held while the networks run, as a split network changes while it does.
     """
 
@@ -46,6 +46,7 @@ class Loaded:
     data: Any
     problem: str
     classifier: Any
+    classes: Any
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -72,9 +73,8 @@ class Loaded:
 
     def class_name(self, number: int) -> str:
         """Name of a class, or its number."""
-        names = getattr(self.data, "classes", None)
         with suppress(LookupError, TypeError):
-            return str(names[number])  # type: ignore[index]  # whatever a user's data set has
+            return str(self.classes[number])  # whatever a user's data set has
         return str(number)
 
 
@@ -90,7 +90,8 @@ def load(source: Source) -> Loaded:
     require_same_networks(checkpoints.restore(task, checkpoint), task, checkpoint)
     task.eval().requires_grad_(False)
     data, problem = _examples(config, *_shape(task))
-    return Loaded(task, data, problem, _classifier(config, task))
+    classes = (config.get("notes") or {}).get("classes", getattr(data, "classes", None))
+    return Loaded(task, data, problem, _classifier(config, task), classes)
 
 
 def _config_and_weights(source: Source) -> tuple[dict[str, Any], Path]:
@@ -104,9 +105,14 @@ def _config_and_weights(source: Source) -> tuple[dict[str, Any], Path]:
 
 
 def _in_folder(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A config whose checkpoints are named relative to a folder."""
-    placed = partial(map_checkpoints, function=lambda text, key: str(folder / text))
-    return {name: placed(value, name) for name, value in config.items()}
+    """A config whose checkpoints, and file of examples, are named relative to a folder."""
+    placed = {
+        name: map_checkpoints(value, name, lambda text, key: str(folder / text)) for name, value in config.items()
+    }
+    examples = config["datasets"]["validation"]
+    if isinstance(examples, Mapping) and "path" in examples:
+        placed["datasets"] = {"validation": {**examples, "path": str(folder / examples["path"])}}
+    return placed
 
 
 def _shape(task: Any) -> tuple[int, int]:

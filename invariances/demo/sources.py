@@ -24,7 +24,6 @@ Kind = Literal["cinn", "factors"]
 EMBEDDED = Path(__file__).parent / "embedded"
 TASK = "task.yaml"  # in the folder of an embedded model: what of a run's config builds its task
 KINDS: dict[str, Kind] = {"CINNIterator": "cinn", "DIINIterator": "factors"}
-NETWORK = "coloured digits (built in)"
 CONFIG_LIFETIME = 30  # seconds until new runs are looked for
 
 
@@ -84,7 +83,8 @@ def _embedded() -> Iterable[Source]:
     for folder in sorted(EMBEDDED.glob("*/")):
         if (folder / TASK).exists():
             config = read_file(folder / TASK)
-            yield Source(folder, KINDS[_task(config)], NETWORK, _layer(config), f"built-in {_layer(config)}")
+            network = f"{config['notes']['network']} (built in)"
+            yield Source(folder, KINDS[_task(config)], network, _layer(config), f"built-in {folder.name}")
 
 
 def _of_runs(runs: Iterable[Run]) -> Iterable[Source]:

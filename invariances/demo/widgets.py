@@ -67,7 +67,8 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
         raise UserError(f"there is no run of a {what} to show; train one, see README.md, or leave out the runs")
     networks = list(dict.fromkeys(source.network for source in sources))
     columns = [st, st] if key else st.columns(2)  # several choices stand side by side
-    network = columns[0].selectbox(f"Network{key}".replace("_", " "), networks, key=f"network{key}", bind=URL) or networks[0]
+    head = f"Network{key}".replace("_", " ")
+    network = columns[0].selectbox(head, networks, key=f"network{key}", bind=URL) or networks[0]
     layers = labelled([source for source in sources if source.network == network])
     label = columns[1].selectbox(
         "Layer" if kind == "cinn" else "Model", list(layers), min(default, len(layers) - 1), key=f"layer{key}", bind=URL
@@ -136,7 +137,7 @@ def choose_seed() -> int:
     """Let the visitor draw new samples; the number repeats them."""
     columns = st.columns(2, vertical_alignment="bottom")
     columns[1].button("Draw new samples", on_click=_next_seed, width="stretch", key="resample")
-    return int(columns[0].number_input("Seed", 0, 10**6, 0, key="seed", bind=URL, help="One seed, one set of samples"))
+    return int(columns[0].number_input("Seed", 0, 10**6, key="seed", bind=URL, help="One seed, one set of samples"))
 
 
 def _next_seed() -> None:

@@ -110,10 +110,17 @@ def test_a_click_on_the_map_shows_samples_of_that_cell(visitor):
 
     visitor.open("study_map?samples=4")
     visitor.sees("Layer conv1: samples in the order of brightness", n_images=5)
-    wait(lambda: visitor.find("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"), seconds=120)
-    chart = visitor.find("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")[0]
-    width, height = chart.size["width"], chart.size["height"]
-    ActionChains(visitor.here).move_to_element_with_offset(chart, width // 2 - 15, height // 2 - 50).click().perform()
+
+    def click():
+        chart = visitor.find("[data-testid=stVegaLiteChart] svg.marks")[0]
+        visitor.here.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+        width, height = chart.size["width"], chart.size["height"]
+        last_column, third_of_four_rows = width // 2 - 25, height // 2 - 60
+        ActionChains(visitor.here).move_to_element_with_offset(chart, last_column, third_of_four_rows).click().perform()
+        wait(lambda: "layer=logits" in visitor.here.current_url, seconds=20)
+        return True
+
+    wait(click, Exception, 120)  # the chart may be drawn anew while it is clicked on
     visitor.sees("Layer logits: samples in the order of class", n_images=5)
     assert "layer=logits" in visitor.here.current_url and "attribute=class" in visitor.here.current_url
 
