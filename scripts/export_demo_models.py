@@ -35,7 +35,7 @@ EVALUATIONS = ("swaps",)  # names the classifier that judges what the factors do
 CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 NOTES = {"digits": {"network": "coloured digits"}, "fashion": {"network": "clothes", "classes": CLOTHES}}
 EXAMPLES = "examples.npz"  # of images that are not on every machine
-N_EXAMPLES = 100
+N_EXAMPLES = 50
 
 
 def main(folder: Path) -> None:
@@ -67,8 +67,9 @@ def measure(source: Source) -> None:
     """Measure what the layer keeps of properties of the examples, for the demo's map."""
     task, data = load(source).task, load(source).data
     metrics = Attributes(n_images=None)(task, Loader(data, 50, seed=0, shuffle=False, n_workers=0), source.path)
-    facts = {"time": datetime.now(timezone.utc).isoformat(), **task.facts(), "metrics": metrics}
-    (source.path / "metrics.json").write_text(json.dumps(facts, indent=1) + "\n")
+    rounded = {name: round(value, 3) for name, value in metrics.items()}
+    facts = {"time": datetime.now(timezone.utc).isoformat(), **task.facts(), "metrics": rounded}
+    (source.path / "metrics.json").write_text(json.dumps(facts, indent=0) + "\n")
 
 
 def in_half_precision(made: Path) -> None:
