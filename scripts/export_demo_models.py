@@ -35,7 +35,7 @@ EVALUATIONS = ("swaps",)  # names the classifier that judges what the factors do
 CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 NOTES = {"digits": {"network": "coloured digits"}, "fashion": {"network": "clothes", "classes": CLOTHES}}
 EXAMPLES = "examples.npz"  # of images that are not on every machine
-N_EXAMPLES = 50
+N_EXAMPLES = 40
 
 
 def main(folder: Path) -> None:
