@@ -16,7 +16,7 @@ from invariances.config.nodes import map_checkpoints
 from invariances.config.parts import load_network
 from invariances.config.reading import read_file
 from invariances.config.resolving import resolve_checkpoints
-from invariances.demo import released
+from invariances.demo import released_models
 from invariances.demo.sources import TASK, Source
 from invariances.demo.uploads import photographs
 from invariances.errors import InvalidInput
@@ -96,7 +96,7 @@ def load(source: Source) -> Loaded:
 
 def _config_and_weights(source: Source) -> tuple[dict[str, Any], Path]:
     if source.released:
-        config, path = released.config(source.name), zoo.find(f"{PREFIX}{source.name}")
+        config, path = released_models.config(source.name), zoo.find(f"{PREFIX}{source.name}")
         return resolve_checkpoints(config, resolve_checkpoint), path
     if model_folder.is_one(source.path):
         return _in_folder(read_file(source.path / TASK), source.path.parent), source.path

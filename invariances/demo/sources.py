@@ -12,7 +12,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from invariances.config.reading import read_file
-from invariances.demo import released
+from invariances.demo import released_models
 from invariances.errors import UserError
 from invariances.studies.planning import FILE
 from invariances.studies.request import STUDIES
@@ -105,7 +105,7 @@ def _of_study(folder: Path) -> Iterator[Source]:
 
 
 def _released() -> Iterator[Source]:
-    for name, (network, layer) in released.FLOWS.items():
+    for name, (network, layer) in released_models.FLOWS.items():
         yield Source(zoo.path(name), "cinn", network.name, layer, name, released=True)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from invariances.data.pictures import BrokenPicture
-from invariances.demo import released
+from invariances.demo import released_models
 from invariances.demo.data_browser import enlarged, reason
 from invariances.demo.loading import Loaded, load
 from invariances.demo.sources import Kind, Source, find_sources
@@ -78,7 +78,7 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
 
 def open_model(source: Source) -> Loaded:
     """The networks of a source; those of a released one are downloaded first, if the visitor wants them."""
-    if source.released and (names := released.missing(source.name)):
+    if source.released and (names := released_models.missing(source.name)):
         st.info(f"{', '.join(names)}: not on this machine yet. A download goes to {data_root() / 'zoo'}, once for all.")
         if not st.button("Download", key=f"download_{source.name}", icon=":material/download:"):
             st.stop()
@@ -89,7 +89,7 @@ def open_model(source: Source) -> Loaded:
 
 def is_here(source: Source) -> bool:
     """Whether all files of a source are on this machine."""
-    return not (source.released and released.missing(source.name))
+    return not (source.released and released_models.missing(source.name))
 
 
 def download_model(name: str) -> None:

@@ -13,7 +13,7 @@ import invariances
 from invariances.analysis import fgsm, mix, random_signs
 from invariances.config.nodes import map_checkpoints
 from invariances.config.reading import read_file
-from invariances.demo import released
+from invariances.demo import released_models
 from invariances.demo.adversarial_attack import attacked
 from invariances.demo.loading import load
 from invariances.demo.mixing_grid import share_kept
@@ -118,8 +118,8 @@ def test_a_released_model_is_downloaded_when_the_visitor_wants_it(monkeypatch, t
     config = {
         name: map_checkpoints(value, name, lambda text, key: str(EMBEDDED / text)) for name, value in spec.items()
     }
-    monkeypatch.setattr(released, "FLOWS", {"cinn": (replace(released.ALEXNET, name="Net"), "logits")})
-    monkeypatch.setattr(released, "config", lambda flow: config)
+    monkeypatch.setattr(released_models, "FLOWS", {"cinn": (replace(released_models.ALEXNET, name="Net"), "logits")})
+    monkeypatch.setattr(released_models, "config", lambda flow: config)
     buffer = io.BytesIO()
     torch.save(checkpoints.weights_of(checkpoints.load(EMBEDDED / "digits_cinn_logits")), buffer)
     with serving(buffer.getvalue()) as server:

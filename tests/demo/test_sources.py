@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from invariances.demo import released
+from invariances.demo import released_models
 from invariances.demo.loading import load
 from invariances.demo.sources import EMBEDDED, TASK, find_sources
 from invariances.errors import UserError
@@ -117,7 +117,7 @@ def test_the_layers_of_a_study_are_found_also_if_it_was_moved(run, tmp_path):
 @pytest.mark.parametrize("flow", ["cinn_alexnet_aae_conv5", "cinn_resnet_animalfaces10_ae_layer4"])
 def test_released_flows_name_all_that_they_need(flow, tmp_path, monkeypatch):
     monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path))
-    config = released.config(flow)
-    names = released.missing(flow)
+    config = released_models.config(flow)
+    names = released_models.missing(flow)
     assert names[0] == flow and any(name.startswith("bigae") for name in names)
     assert config["GreyboxModel"]["layer"] and config["Transformer"]["conditioning_in_channels"]
