@@ -3,7 +3,8 @@
     invariances demo [RUN …]
     streamlit run invariances/demo_visualization.py [RUN …]
 
-Without runs it shows the models that ship with the package, and all runs below logs/. Each page is a file in `demo/`.
+Without runs it shows the models that ship with the package, all runs and studies below logs/ and studies/, and released
+models. Each page is a file in `demo/`.
 """
 
 import sys
@@ -18,6 +19,7 @@ PAGES = {
     "mixing_grid": ("Mixing", ":material/grid_on:"),
     "video": ("Video", ":material/movie:"),
     "factor_sliders": ("Factors", ":material/tune:"),
+    "study_map": ("Study", ":material/table_chart:"),
 }
 
 

@@ -1,27 +1,41 @@
-"""Write the small models that the demo ships with, from runs of the digits' recipe in logs/.
+"""Write the small models that the demo ships with, from runs of the digits' recipe in logs/; needs FashionMNIST.
 
     python scripts/export_demo_models.py invariances/demo/embedded
 
 The commands that made the runs are in the card, README.md in that folder. Each model is a folder as of `invariances
-export`, in half precision; `task.yaml` beside it is the part of the run's config that the demo needs.
+export`, in half precision; `task.yaml` beside it is the part of the run's config that the demo needs, and
+`metrics.json` what the layer keeps, as measured with these very weights.
 """
 
+import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from invariances.config.nodes import map_checkpoints
-from invariances.config.reading import dump
-from invariances.demo.sources import KINDS, TASK
+from invariances.config.reading import dump, read_file
+from invariances.data.loader import Loader
+from invariances.data.sets.mnist import mnist
+from invariances.demo.loading import load
+from invariances.demo.sources import KINDS, TASK, Source, find_sources
+from invariances.evaluation.metrics.attributes import Attributes
 from invariances.training.exporting import export
 from invariances.training.run import Run
 from invariances.utils import model_folder
 
 EXPERIMENTS = ("digits_clf", "digits_ae", "digits_cinn_conv1", "digits_cinn_conv3", "digits_cinn_logits")
 EXPERIMENTS += ("digits_pairs_clf", "digits_pairs_ae", "digits_diin")
+EXPERIMENTS += ("fashion_clf", "fashion_ae", "fashion_cinn_logits")
 KEPT = ("experiment_name", "model", "Transformer", "iterator", "GreyboxModel", "AutoencoderModel", "first_stage")
 KEPT += ("factor_names", "datasets", "evaluation", "batch_size", "learning_rate", "seed")
 EVALUATIONS = ("swaps",)  # names the classifier that judges what the factors do
+CLOTHES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
+NOTES = {"digits": {"network": "coloured digits"}, "fashion": {"network": "clothes", "classes": CLOTHES}}
+EXAMPLES = "examples.npz"  # of images that are not on every machine
+N_EXAMPLES = 40
 
 
 def main(folder: Path) -> None:
@@ -32,8 +46,30 @@ def main(folder: Path) -> None:
         (made / model_folder.CARD).unlink()  # one card describes all of them
         in_half_precision(made)
         if config["iterator"].rpartition(".")[2] in KINDS:
-            (made / TASK).write_text(dump(trimmed(config)))
+            (made / TASK).write_text(dump(trimmed(config) | {"notes": NOTES[experiment.partition("_")[0]]}))
         print(made)
+    add_examples(folder / "fashion_cinn_logits")
+    for source in find_sources((), "nowhere", "nowhere"):
+        if source.path.parent.samefile(folder) and source.kind == "cinn":
+            measure(source)
+
+
+def add_examples(made: Path) -> None:
+    """Put the first test images of FashionMNIST beside a model, in place of the data set."""
+    images, labels = mnist("FashionMNIST", "test", 28, None)
+    np.savez_compressed(made / EXAMPLES, image=images[:N_EXAMPLES], **{"class": labels["class"][:N_EXAMPLES].numpy()})
+    examples = {"class": "invariances.data.ArrayFile", "path": f"{made.name}/{EXAMPLES}", "size": 32}
+    config = read_file(made / TASK) | {"datasets": {"validation": examples}}
+    (made / TASK).write_text(dump(config))
+
+
+def measure(source: Source) -> None:
+    """Measure what the layer keeps of properties of the examples, for the demo's map."""
+    task, data = load(source).task, load(source).data
+    metrics = Attributes(n_images=None)(task, Loader(data, 50, seed=0, shuffle=False, n_workers=0), source.path)
+    rounded = {name: round(value, 3) for name, value in metrics.items()}
+    facts = {"time": datetime.now(timezone.utc).isoformat(), **task.facts(), "metrics": rounded}
+    (source.path / "metrics.json").write_text(json.dumps(facts, indent=0) + "\n")
 
 
 def in_half_precision(made: Path) -> None:

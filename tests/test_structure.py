@@ -18,7 +18,8 @@ FLOORS = [
     {"config"},
     {"zoo"},
     {"training"},
-    {"demo", "studies"},
+    {"studies"},
+    {"demo"},
     {"cli"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

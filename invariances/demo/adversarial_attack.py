@@ -5,8 +5,19 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import fgsm, pgd, random_signs
-from invariances.demo.sources import Loaded, load
-from invariances.demo.widgets import URL, choose_image, choose_seed, choose_source, page, running, show, told
+from invariances.demo.loading import Loaded
+from invariances.demo.widgets import (
+    LAST,
+    URL,
+    choose_image,
+    choose_seed,
+    choose_source,
+    open_model,
+    page,
+    running,
+    show,
+    told,
+)
 
 LEVELS = 127.5  # levels of a byte in a change of 1 in [-1, 1]
 TEXT = (
@@ -18,7 +29,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Adversarial attack", TEXT):
-        model = load(choose_source("cinn"))
+        model = open_model(choose_source("cinn", default=LAST))
         image = choose_image(model)
         columns = st.columns(2)
         method = columns[0].selectbox("Attack", ["FGSM, one step", "PGD, ten steps"], key="attack", bind=URL)

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import blend
-from invariances.demo.sources import Loaded, load
+from invariances.demo.loading import Loaded
 from invariances.demo.widgets import (
     URL,
     choose_image,
     choose_seed,
     choose_source,
+    open_model,
     page,
     running,
     show,
@@ -32,7 +33,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Factors", TEXT):
-        model = load(choose_source("factors"))
+        model = open_model(choose_source("factors"))
         image = choose_image(model)
         donor = choose_image(model, "Second image", "second", 2)
         names = model.task.factor_names

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import mix
-from invariances.demo.sources import Loaded, load
+from invariances.demo.loading import Loaded
 from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
-from invariances.demo.widgets import URL, choose_source, page, running, show_grid
+from invariances.demo.widgets import LAST, URL, choose_source, open_model, page, running, show_grid
 from invariances.evaluation.metrics.predicted_class import predicted_class
 from invariances.utils.images import grid
 
@@ -21,7 +21,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Mixing", TEXT):
-        model = load(choose_source("cinn"))
+        model = open_model(choose_source("cinn", default=LAST))
         images = choose_images(model)
         with running(model):
             mixed = mix(model.task.model, model.task.greybox.network, model.task.autoencoder.network, images, images)
@@ -44,8 +44,6 @@ def choose_images(model: Loaded) -> Tensor:
             max_upload_size=MEGABYTES,
         )  # fmt: skip
     pictures = [read_picture(upload.getvalue(), *model.shape) for upload in uploads[:MOST_UPLOADS]]
-    if model.data is None and len(pictures) > 1:
-        return torch.cat(pictures)
     return torch.cat([*(model.example(first + i) for i in range(n)), *pictures])
 
 

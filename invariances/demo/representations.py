@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import Agreement, agreement
-from invariances.demo.sources import Loaded, Source, find_sources, load
+from invariances.demo.loading import Loaded, load
+from invariances.demo.sources import Source, find_sources
 from invariances.demo.widgets import (
     URL,
     choose_image,
     choose_seed,
     choose_source,
+    is_here,
     labelled,
+    open_model,
     page,
     running,
     runs_given,
@@ -46,7 +49,7 @@ def main() -> None:
     """Draw the page."""
     with page("Representations and their invariances", TEXT):
         source = choose_source("cinn")
-        model = load(source)
+        model = open_model(source)
         image = choose_image(model)
         n_samples = st.slider("Samples", 4, 20, 8, key="samples", bind=URL)
         seed = choose_seed()
@@ -74,9 +77,7 @@ def draw(model: Loaded, image: Tensor, n_samples: int, seed: int) -> Samples:
         views = dict(model.task.views(image, n_samples, torch.Generator().manual_seed(seed)))
         drawn = [view for label, view in views.items() if label.startswith("sample")]
         sets = {"samples": torch.cat(drawn), "reconstruction": views["reconstruction"]}
-        if model.data is not None:
-            others = [model.example(index) for index in range(min(N_OTHERS, model.n_examples))]
-            sets["other examples"] = torch.cat(others)
+        sets["other examples"] = torch.cat([model.example(i) for i in range(min(N_OTHERS, model.n_examples))])
         return Samples(views, agreement(model.task.greybox.network, image, sets))
 
 
@@ -88,10 +89,8 @@ def in_words(found: dict[str, Agreement], n: int, verdict: str) -> str:
         sentences.append(f"The network takes the input for **{verdict}**, and **{kept} of {n}** samples for the same.")
     best = found["reconstruction"].cosine
     sentence = f"To the layer they are **{samples.cosine:.3f}** similar to the input (1 is identical); "
-    sentence += f"the autoencoder alone reaches {best:.3f}"
-    if "other examples" in found:
-        sentence += f", other examples {found['other examples'].cosine:.3f}"
-    sentences.append(f"{sentence}.")
+    sentence += f"the autoencoder alone reaches {best:.3f}, other examples {found['other examples'].cosine:.3f}."
+    sentences.append(sentence)
     if samples.same_hue is not None:
         word = "kept" if samples.same_hue > 0.9 else "partly kept" if samples.same_hue > 0.4 else "not kept"
         sentences.append(f"Colour is **{word}** ({samples.same_hue:.2f}; 1 is the same hue, 0 any hue).")
@@ -114,8 +113,8 @@ def table(found: dict[str, Agreement]) -> list[dict[str, str]]:
 def show_all_layers(source: Source, image: Tensor, n_samples: int, seed: int) -> None:
     """Show a row of samples for each layer of the network, from input to output."""
     others = [each for each in find_sources(runs_given()) if (each.kind, each.network) == (source.kind, source.network)]
-    newest = [each for label, each in labelled(others).items() if label == each.layer][:MOST_LAYERS]
-    models = sorted(map(load, newest), key=lambda model: model.task.facts()["depth"])
+    newest = [each for label, each in labelled(others).items() if label == each.layer and is_here(each)]
+    models = sorted(map(load, newest[:MOST_LAYERS]), key=lambda model: model.task.facts()["depth"])
     for model in (model for model in models if model.shape == tuple(image.shape[1:3])):
         layer = model.task.facts()["layer"]
         st.subheader(f"{layer}", divider="gray")

@@ -1,36 +1,29 @@
-"""The models that the demo shows: those that ship with the package, and the runs of conditional and disentangling INNs.
+"""The models that the demo can show: those that ship with the package, runs, studies, and released ones.
 
-A source is found from configs alone; its networks are loaded when a page asks for them, once per server.
+A source is found from configs alone; its networks are loaded when a page asks for them, see `loading`.
 """
 
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
-import torch
-from torch import Tensor
 
-from invariances.config.building import build_dataset, build_iterator
-from invariances.config.nodes import map_checkpoints
-from invariances.config.parts import load_network
 from invariances.config.reading import read_file
-from invariances.errors import InvalidInput, UserError
-from invariances.training.identity import require_same_networks
+from invariances.demo import released_models
+from invariances.errors import UserError
+from invariances.studies.planning import FILE
+from invariances.studies.request import STUDIES
 from invariances.training.run import ROOT, Run
-from invariances.utils import checkpoints, model_folder
+from invariances.zoo import zoo
 
 Kind = Literal["cinn", "factors"]
 
 EMBEDDED = Path(__file__).parent / "embedded"
 TASK = "task.yaml"  # in the folder of an embedded model: what of a run's config builds its task
 KINDS: dict[str, Kind] = {"CINNIterator": "cinn", "DIINIterator": "factors"}
-NETWORK = "coloured digits (built in)"
-MOST_LOADED = 12  # models in memory; the one that was not used for longest goes first
 CONFIG_LIFETIME = 30  # seconds until new runs are looked for
 
 
@@ -39,11 +32,12 @@ class Source:
     """A trained model that can be shown.
 
     Attributes:
-        path: its run folder; for a model that ships with the package, the model's folder.
+        path: its run folder; of a model that ships with the package, the model's folder; of a released one, its file.
         kind: what can be done with it.
         network: name of what is studied, shared by the models of its layers.
         layer: of the network; of a disentangling INN, the name of its experiment.
-        name: unique among all sources, and short.
+        name: unique among all sources, and short; of a released one, that in the zoo.
+        released: whether it is of the zoo, and perhaps not downloaded yet.
     """
 
     path: Path
@@ -51,79 +45,37 @@ class Source:
     network: str
     layer: str
     name: str
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model in memory, shared by all visitors of the server.
-
-    Attributes:
-        task: the training task, with all its networks, in evaluation mode.
-        data: the data set of its validation split; None if it cannot be opened.
-        problem: why not.
-        classifier: images -> logits; None if there is none.
-        lock: held while the networks run, as a split network changes while it does.
-    """
-
-    task: Any
-    data: Any
-    problem: str
-    classifier: Any
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Channels of the images, and their side in pixels."""
-        autoencoder = (getattr(self.task, "autoencoder", None) or self.task.first_stage).network
-        if hasattr(autoencoder, "in_size"):
-            return getattr(autoencoder, "in_channels", 3), autoencoder.in_size
-        with torch.no_grad():
-            image = autoencoder.decode(torch.zeros(1, autoencoder.z_dim, 1, 1))
-        return image.shape[1], image.shape[2]
-
-    def example(self, index: int) -> Tensor:
-        """An image of the data set, (1, C, H, W) in [-1, 1].
-
-        Raises:
-            InvalidInput: there is no data set, or it has no images.
-        """
-        if self.data is None:
-            raise InvalidInput(f"the examples cannot be opened ({self.problem}); upload a picture instead")
-        example = self.data[index % len(self.data)]
-        image = example.get("image", example.get("example1"))
-        if image is None:
-            raise InvalidInput(f"the examples have {', '.join(example)}; expected `image`; upload a picture instead")
-        return image[None]
-
-    @property
-    def n_examples(self) -> int:
-        """Number of examples, at least 1."""
-        return max(1, len(self.data)) if self.data is not None else 1
-
-    def class_name(self, number: int) -> str:
-        """Name of a class, or its number."""
-        names = getattr(self.data, "classes", None)
-        with suppress(LookupError, TypeError):
-            return str(names[number])  # type: ignore[index]  # whatever a user's data set has
-        return str(number)
+    released: bool = False
 
 
 @st.cache_data(ttl=CONFIG_LIFETIME, show_spinner=False)
-def find_sources(runs: tuple[str, ...] = (), root: str = str(ROOT)) -> list[Source]:
-    """The given runs; without any, the models of the package and all runs of a folder, newest first.
+def find_sources(runs: tuple[str, ...] = (), root: str = str(ROOT), studies: str = str(STUDIES)) -> list[Source]:
+    """The given runs; without any, the models of the package, all runs and studies, newest first, and released models.
 
     Args:
-        runs: paths, or latest:EXPERIMENT.
-        root: the folder.
+        runs: paths of runs or studies, or latest:EXPERIMENT.
+        root: the folder of all runs.
+        studies: the folder of all studies.
 
     Raises:
         UserError: a given run does not exist, or is none of a conditional or disentangling INN.
     """
-    if not runs:
-        return [*_embedded(), *_of_runs(Run.all(root))]
-    found = list(_of_runs(map(Run.find, runs)))
-    if len(found) < len(runs):
-        raise UserError(f"{', '.join(runs)}: not all are runs of conditional or disentangling INNs with a checkpoint")
+    if runs:
+        return [source for run in runs for source in _given(run)]
+    found = sorted(Path(studies).glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    of_studies = [source for file in found for source in _of_study(file.parent)]
+    return [*_embedded(), *_of_runs(Run.all(root)), *of_studies, *_released()]
+
+
+def is_study(path: str | Path) -> bool:
+    """Whether a folder is that of a study."""
+    return (Path(path) / FILE).is_file()
+
+
+def _given(text: str) -> list[Source]:
+    found = list(_of_study(Path(text)) if is_study(text) else _of_runs([Run.find(text)]))
+    if not found:
+        raise UserError(f"{text}: has no conditional or disentangling INN with a checkpoint; leave it out")
     return found
 
 
@@ -131,7 +83,8 @@ def _embedded() -> Iterable[Source]:
     for folder in sorted(EMBEDDED.glob("*/")):
         if (folder / TASK).exists():
             config = read_file(folder / TASK)
-            yield Source(folder, KINDS[_task(config)], NETWORK, _layer(config), f"built-in {_layer(config)}")
+            network = f"{config['notes']['network']} (built in)"
+            yield Source(folder, KINDS[_task(config)], network, _layer(config), f"built-in {folder.name}")
 
 
 def _of_runs(runs: Iterable[Run]) -> Iterable[Source]:
@@ -140,6 +93,20 @@ def _of_runs(runs: Iterable[Run]) -> Iterable[Source]:
             config = run.config()
             if (kind := KINDS.get(_task(config))) and run.has_checkpoints:
                 yield Source(run.path, kind, _network(config), _layer(config), run.path.name)
+
+
+def _of_study(folder: Path) -> Iterator[Source]:
+    """The flows that the newest plan of a study names; a study may have been moved since."""
+    with suppress(UserError):
+        names = read_file(folder / FILE).get("runs")
+        paths = names.values() if isinstance(names, Mapping) else ()
+        for source in _of_runs(Run(folder / "runs" / Path(str(path)).name) for path in paths):
+            yield replace(source, network=f"{folder.name} (study)")
+
+
+def _released() -> Iterator[Source]:
+    for name, (network, layer) in released_models.FLOWS.items():
+        yield Source(zoo.path(name), "cinn", network.name, layer, name, released=True)
 
 
 def _task(config: Mapping[str, Any]) -> str:
@@ -156,43 +123,3 @@ def _network(config: Mapping[str, Any]) -> str:
     node = config.get("GreyboxModel") or config.get("first_stage") or {}
     path = Path(str(node.get("checkpoint", "")))
     return path.parents[2].name if len(path.parts) > 3 else str(node.get("model") or path.stem)
-
-
-@st.cache_resource(max_entries=MOST_LOADED, show_spinner="Loading the model …")
-def load(source: Source) -> Loaded:
-    """Load the networks of a source.
-
-    Raises:
-        UserError: a file is missing or does not fit, or a network was exchanged after the training.
-    """
-    if model_folder.is_one(source.path):
-        checkpoint = source.path
-        config = _in_folder(read_file(checkpoint / TASK), checkpoint.parent)
-    else:
-        run = Run.open(source.path)
-        checkpoint, config = run.last_checkpoint(), run.config()
-    task = build_iterator(config, num_steps=1)
-    require_same_networks(checkpoints.restore(task, checkpoint), task, checkpoint)
-    data, problem = _examples(config)
-    return Loaded(task.eval().requires_grad_(False), data, problem, _classifier(config, task))
-
-
-def _in_folder(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A config whose checkpoints are named relative to a folder."""
-    placed = partial(map_checkpoints, function=lambda text, key: str(folder / text))
-    return {name: placed(value, name) for name, value in config.items()}
-
-
-def _examples(config: Mapping[str, Any]) -> tuple[Any, str]:
-    try:
-        return build_dataset(config, "validation"), ""
-    except Exception as error:  # such as a data set that is not on this machine: uploads work without it
-        return None, (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _classifier(config: Mapping[str, Any], task: Any) -> Any:
-    """The network under study; for a disentangling INN, the classifier that judges its swaps."""
-    if hasattr(task, "greybox"):
-        return task.greybox.network
-    spec = (config.get("evaluation") or {}).get("swaps") or {}
-    return load_network(**spec["classifier"]) if spec.get("classifier") else None

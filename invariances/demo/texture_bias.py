@@ -5,8 +5,19 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import with_texture_of
-from invariances.demo.sources import Loaded, load
-from invariances.demo.widgets import URL, choose_image, choose_seed, choose_source, page, running, show, told
+from invariances.demo.loading import Loaded
+from invariances.demo.widgets import (
+    LAST,
+    URL,
+    choose_image,
+    choose_seed,
+    choose_source,
+    open_model,
+    page,
+    running,
+    show,
+    told,
+)
 
 TEXT = (
     "Does a network go by shape or by texture? An image, and the same shape in the **texture of another**, seen by "
@@ -20,9 +31,9 @@ def main() -> None:
     with page("Texture bias", TEXT):
         columns = st.columns(2, gap="large")
         models = []
-        for number, (column, default) in enumerate(zip(columns, (0, 99), strict=True), start=1):
+        for number, (column, default) in enumerate(zip(columns, (0, LAST), strict=True), start=1):
             with column:
-                models.append(load(choose_source("cinn", f"_{number}", default)))
+                models.append(open_model(choose_source("cinn", f"_{number}", default)))
         inputs = choose_inputs(models[0])
         n_samples = st.slider("Samples", 4, 20, 4, key="samples", bind=URL)
         seed = choose_seed()

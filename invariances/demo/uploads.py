@@ -1,4 +1,4 @@
-"""Pictures and clips from visitors: bounded, read in memory, never executed."""
+"""Pictures and clips from visitors: bounded, read in memory, never executed; and photographs for want of any."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -48,6 +48,13 @@ def read_picture(content: bytes, channels: int, size: int) -> Images:
         dimensions = Image.open(BytesIO(content)).size
     _require_pixels(*dimensions, MEGAPIXELS)
     return _tensor(load_picture(BytesIO(content)), channels, size)
+
+
+def photographs(channels: int, size: int) -> list[dict[str, Tensor]]:
+    """The two photographs of scikit-learn, as examples {"image": (C, size, size) in [-1, 1]}."""
+    from sklearn.datasets import load_sample_images  # takes half a second
+
+    return [{"image": _tensor(Image.fromarray(each), channels, size)[0]} for each in load_sample_images().images]
 
 
 def read_clip(content: bytes, ending: str, channels: int, size: int) -> Images:

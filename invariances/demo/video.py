@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from invariances.analysis import transfer
-from invariances.demo.sources import Loaded, load
+from invariances.demo.loading import Loaded
 from invariances.demo.uploads import CLIPS, FRAMES, MEGABYTES, read_clip, write_clip
-from invariances.demo.widgets import URL, choose_image, choose_source, page, running
+from invariances.demo.widgets import LAST, URL, choose_image, choose_source, open_model, page, running
 
 BATCH = 8  # frames between two steps of the progress bar
 BUILT_IN_FRAMES = 24
@@ -23,7 +23,7 @@ TEXT = (
 def main() -> None:
     """Draw the page."""
     with page("Video", TEXT):
-        model = load(choose_source("cinn"))
+        model = open_model(choose_source("cinn", default=LAST))
         still = choose_image(model, "Still image", "still", 1)
         frames = choose_clip(model)
         result = converted(model, still, frames)

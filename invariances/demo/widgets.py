@@ -15,15 +15,21 @@ from PIL import Image
 from torch import Tensor
 
 from invariances.data.pictures import BrokenPicture
+from invariances.demo import released_models
 from invariances.demo.data_browser import enlarged, reason
-from invariances.demo.sources import Kind, Loaded, Source, find_sources
+from invariances.demo.loading import Loaded, load
+from invariances.demo.sources import Kind, Source, find_sources
 from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
 from invariances.errors import InvalidInput, UserError
+from invariances.utils.download import listening
+from invariances.utils.files import data_root
 from invariances.utils.images import grid, to_uint8
+from invariances.zoo import zoo
 
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
 URL: Final = "query-params"
+LAST: Final = 99  # as a default among layers: the one nearest to the output
 
 
 @contextmanager
@@ -60,13 +66,44 @@ def choose_source(kind: Kind, key: str = "", default: int = 0) -> Source:
         what = "conditional INN" if kind == "cinn" else "disentangling INN"
         raise UserError(f"there is no run of a {what} to show; train one, see README.md, or leave out the runs")
     networks = list(dict.fromkeys(source.network for source in sources))
-    columns = st.columns(2)
-    network = columns[0].selectbox("Network", networks, key=f"network{key}", bind=URL) or networks[0]
+    columns = [st, st] if key else st.columns(2)  # several choices stand side by side
+    head = f"Network{key}".replace("_", " ")
+    network = columns[0].selectbox(head, networks, key=f"network{key}", bind=URL) or networks[0]
     layers = labelled([source for source in sources if source.network == network])
     label = columns[1].selectbox(
         "Layer" if kind == "cinn" else "Model", list(layers), min(default, len(layers) - 1), key=f"layer{key}", bind=URL
     )
     return layers[label or next(iter(layers))]
+
+
+def open_model(source: Source) -> Loaded:
+    """The networks of a source; those of a released one are downloaded first, if the visitor wants them."""
+    if source.released and (names := released_models.missing(source.name)):
+        st.info(f"{', '.join(names)}: not on this machine yet. A download goes to {data_root() / 'zoo'}, once for all.")
+        if not st.button("Download", key=f"download_{source.name}", icon=":material/download:"):
+            st.stop()
+        for name in names:
+            download_model(name)
+    return load(source)
+
+
+def is_here(source: Source) -> bool:
+    """Whether all files of a source are on this machine."""
+    return not (source.released and released_models.missing(source.name))
+
+
+def download_model(name: str) -> None:
+    """Download an entry of the zoo, with its progress in the page."""
+    bar = st.progress(0.0, f"{name} …")
+
+    def listen(done: int, total: int) -> None:
+        bar.progress(min(1.0, done / total) if total else 0.0, f"{name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    try:
+        with listening(listen):
+            zoo.get(name)
+    finally:
+        bar.empty()
 
 
 def labelled(sources: list[Source]) -> dict[str, Source]:
@@ -91,6 +128,8 @@ def choose_image(model: Loaded, label: str = "Example", key: str = "example", de
             f"{label}: a picture", PICTURES, key=f"{key}_upload", max_upload_size=MEGABYTES,
             help=f"At most {MEGABYTES} MB. Its centre square is used, at {size} × {size} pixels.",
         )  # fmt: skip
+    if model.problem:
+        st.caption(f"The examples are photographs, as the images of the training cannot be opened: {model.problem}")
     return model.example(index) if upload is None else read_picture(upload.getvalue(), channels, size)
 
 
@@ -98,7 +137,7 @@ def choose_seed() -> int:
     """Let the visitor draw new samples; the number repeats them."""
     columns = st.columns(2, vertical_alignment="bottom")
     columns[1].button("Draw new samples", on_click=_next_seed, width="stretch", key="resample")
-    return int(columns[0].number_input("Seed", 0, 10**6, 0, key="seed", bind=URL, help="One seed, one set of samples"))
+    return int(columns[0].number_input("Seed", 0, 10**6, key="seed", bind=URL, help="One seed, one set of samples"))
 
 
 def _next_seed() -> None:
@@ -154,7 +193,5 @@ def told(model: Loaded, image: Tensor) -> str:
 def running(*models: Loaded) -> Iterator[None]:
     """Run networks without gradients, one visitor at a time for each model."""
     first, *others = models
-    with first.lock, torch.no_grad(), (others[0].lock if others else nullcontext()):
+    with first.lock, torch.no_grad(), others[0].lock if others else nullcontext():
         yield
-
-

@@ -3,8 +3,9 @@
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -24,9 +25,22 @@ _NAMES = {"md5": "MD5", "sha256": "SHA-256"}
 _N_DIGITS = {"md5": 32, "sha256": 64}
 _WEB_PAGE = (b"<!doctype html", b"<html")
 
+Listen = Callable[[int, int], object]  # is given the bytes that have arrived, and those of the whole file, 0 if unknown
+_listener: ContextVar[Listen | None] = ContextVar("listener", default=None)
+
 
 class DownloadError(OSError, ValueError):
     """No mirror served the expected file."""
+
+
+@contextmanager
+def listening(listen: Listen) -> Iterator[None]:
+    """Tell of the progress of this thread's downloads, in place of a bar in the terminal."""
+    token = _listener.set(listen)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def download(path: Path, urls: Sequence[str], checksum: str | None) -> Path:
@@ -150,7 +164,26 @@ def _retrieve(url: str, part: Path) -> None:
         return
     # "identity": a server that unpacks .gz on the way would change the bytes.
     headers = {"Accept-Encoding": "identity"}
-    pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT, headers=headers)(url, str(part), None)
+    listen = _listener.get()
+    bar = True if listen is None else _Progress(listen)
+    pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT, headers=headers)(url, str(part), None)
+
+
+class _Progress:
+    """What `pooch` takes for a bar; it sets `total` before the first `update`."""
+
+    def __init__(self, listen: Listen) -> None:
+        self.listen, self.total, self.done = listen, 0, 0
+
+    def update(self, n: int) -> None:
+        self.done += n
+        self.listen(self.done, self.total)
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        pass
 
 
 def _verify(part: Path, checksum: str | None) -> None:

@@ -1,7 +1,7 @@
 import time
 
 
-def wait(condition, passing=(), seconds=40):
+def wait(condition, passing=(), seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

@@ -4,8 +4,10 @@ import pytest
 import torch
 import yaml
 
-from invariances.demo.sources import EMBEDDED, TASK, find_sources, load
-from invariances.errors import InvalidInput, UserError
+from invariances.demo import released_models
+from invariances.demo.loading import load
+from invariances.demo.sources import EMBEDDED, TASK, find_sources
+from invariances.errors import UserError
 from invariances.utils import checkpoints
 
 
@@ -15,8 +17,10 @@ def empty_caches():
     find_sources.clear()
 
 
-def sources(kind="cinn", **where):
-    return {source.layer: source for source in find_sources(**where) if source.kind == kind}
+def sources(kind="cinn", network="coloured digits (built in)", **where):
+    return {
+        source.layer: source for source in find_sources(**where) if (source.kind, source.network) == (kind, network)
+    }
 
 
 def task_of(name):
@@ -44,7 +48,11 @@ def run(tmp_path):
 def test_the_package_ships_with_models_of_three_layers_and_of_factors(tmp_path):
     assert sorted(sources(root=str(tmp_path))) == ["conv1", "conv3", "logits"]
     assert sorted(sources("factors", root=str(tmp_path))) == ["digits_diin"]
-    assert sum(path.stat().st_size for path in EMBEDDED.rglob("*")) <= 8e6 and (EMBEDDED / "README.md").exists()
+    assert sorted(sources(network="clothes (built in)", root=str(tmp_path))) == ["logits"]
+    assert (
+        sum(path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()) <= 8e6
+        and (EMBEDDED / "README.md").exists()
+    )
 
 
 def test_runs_are_found_beside_them(run, tmp_path):
@@ -74,16 +82,42 @@ def test_given_runs_are_shown_alone(run, tmp_path):
     with pytest.raises(UserError, match="no such run"):
         find_sources((str(tmp_path / "nowhere"),))
     shutil.rmtree(run / "train")
-    with pytest.raises(UserError, match="not all are runs of conditional or disentangling INNs with a checkpoint"):
+    with pytest.raises(UserError, match="has no conditional or disentangling INN with a checkpoint; leave it out"):
         find_sources((str(run),))
 
 
-def test_a_data_set_that_is_not_here_leaves_the_uploads(run):
+def test_a_data_set_that_is_not_here_leaves_photographs_and_uploads(run):
     path = next((run / "configs").iterdir())
     config = yaml.safe_load(path.read_text())
     config["datasets"]["validation"] = {"class": "invariances.data.Folder", "folder": "/nowhere"}
     path.write_text(yaml.safe_dump(config))
     model = load(find_sources((str(run),))[0])
-    assert model.n_examples == 1 and model.shape == (3, 32)
-    with pytest.raises(InvalidInput, match=r"the examples cannot be opened .*nowhere.*; upload a picture instead"):
-        model.example(0)
+    assert model.n_examples == 2 and model.shape == (3, 32) and "nowhere" in model.problem
+    assert model.example(1).shape == (1, 3, 32, 32) and not torch.equal(model.example(0), model.example(1))
+
+
+def test_the_layers_of_a_study_are_found_also_if_it_was_moved(run, tmp_path):
+    study = tmp_path / "studies" / "Net_photos"
+    study.mkdir(parents=True)
+    (study / "runs").mkdir()
+    run.rename(study / "runs" / "logits-e0")
+    plan = {"runs": {"autoencoder": "elsewhere/runs/autoencoder-a0", "logits": "elsewhere/runs/logits-e0"}}
+    (study / "study.yaml").write_text(yaml.safe_dump(plan))
+    (tmp_path / "studies" / "broken").mkdir()
+    (tmp_path / "studies" / "broken" / "study.yaml").write_text("runs: [")
+    found = sources(network="Net_photos (study)", root=str(tmp_path / "logs"), studies=str(tmp_path / "studies"))[
+        "logits"
+    ]
+    assert found.path == study / "runs" / "logits-e0"
+    assert find_sources((str(study),)) == [found]
+    with pytest.raises(UserError, match="has no conditional or disentangling INN with a checkpoint; leave it out"):
+        find_sources((str(tmp_path / "studies" / "broken"),))
+
+
+@pytest.mark.parametrize("flow", ["cinn_alexnet_aae_conv5", "cinn_resnet_animalfaces10_ae_layer4"])
+def test_released_flows_name_all_that_they_need(flow, tmp_path, monkeypatch):
+    monkeypatch.setenv("INVARIANCES_DATA", str(tmp_path))
+    config = released_models.config(flow)
+    names = released_models.missing(flow)
+    assert names[0] == flow and any(name.startswith("bigae") for name in names)
+    assert config["GreyboxModel"]["layer"] and config["Transformer"]["conditioning_in_channels"]

@@ -117,17 +117,22 @@ def _require_text(text: object) -> None:
     text.encode()
 
 
+def newest_first(run: Path) -> list[StoredEvaluation]:
+    """The evaluations in a folder; damaged ones are left out with a warning."""
+    found = []
+    for path in run.glob("**/metrics.json"):
+        with _left_out_if_damaged(path.parent):
+            found.append(read(path.parent))
+    return sorted(found, key=lambda each: each.time, reverse=True)
+
+
 def newest(run: Path) -> tuple[StoredEvaluation, Mapping[str, NDArray[np.uint8]]]:
     """The newest evaluation of a run that a report can use, and its pictures if it is of a layer.
 
     Raises:
         UserError: there is none.
     """
-    found = []
-    for path in run.glob("**/metrics.json"):
-        with _left_out_if_damaged(path.parent):
-            found.append(read(path.parent))
-    for stored in sorted((each for each in found if each.usable), key=lambda each: each.time, reverse=True):
+    for stored in filter(lambda each: each.usable, newest_first(run)):
         with _left_out_if_damaged(stored.folder):
             return stored, {} if stored.layer is None else stored.views()
     raise UserError(
