@@ -80,8 +80,7 @@ def diin_step() -> Versions:
 
     def loss() -> Tensor:
         factors, logdet = flow(pairs)
-        halves = zip(*(e.chunk(2) for e in factors), strict=True)
-        first, second = halves
+        first, second = zip(*(e.chunk(2) for e in factors), strict=True)
         return factor_nll(first, logdet[:25], second, logdet[25:], torch.zeros(25, dtype=torch.int64))
 
     return {OURS: lambda: trained(flow, loss)}
@@ -92,8 +91,12 @@ def fc6() -> tuple[ConditionalTransformer, Tensor, Tensor]:
 
 
 def conv5_step() -> Versions:
-    flow = ConditionalTransformer(128, 1024, 2, 20, 256, 13, embedder_down=2)
-    return {OURS: lambda: step(flow, torch.randn(16, 128, 1, 1), torch.randn(16, 256, 13, 13))}
+    batch = torch.randn(16, 128, 1, 1), torch.randn(16, 256, 13, 13)
+
+    def ours() -> Work:
+        return step(ConditionalTransformer(128, 1024, 2, 20, 256, 13, embedder_down=2), *batch)
+
+    return {OURS: ours, LIBRARY: ours}
 
 
 def fc6_step() -> Versions:
@@ -149,7 +152,7 @@ def autoencoder_step() -> Versions:
         rebuilt, posterior = model(x)
         return (rebuilt - x).abs().mean() + posterior.kl().mean()
 
-    return {OURS: lambda: trained(model, loss)}
+    return {name: lambda: trained(model, loss) for name in (OURS, LIBRARY)}
 
 
 def classifier_step() -> Versions:
