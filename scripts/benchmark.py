@@ -1,6 +1,6 @@
 """Time the flows beside other libraries, the plain version, and the floor that the machine sets.
 
-    python scripts/benchmark.py [--only iin25 inverse] [--threads 2] [--seconds 15] [--clock cpu]
+    python scripts/benchmark.py [--only iin25 inverse] [--threads 2] [--seconds 8] [--clock cpu]
 
 Prints a table in Markdown. Versions take turns; a ratio is the median over the rounds, with its quartiles. Ours run in
 a process with the settings of our trainings, the others in one as they are used elsewhere, "ours, allocator as it is"
@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import date
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.flows import ELSEWHERE, FLOORS, OURS, WORKS
@@ -39,9 +41,13 @@ class Worker:
             command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=None if options.verbose else subprocess.DEVNULL,
         )
-        self.first = self.answer()
 
-    def answer(self) -> object:
+    @cached_property
+    def first(self) -> Any:
+        """What it says first: the names of the versions, or the times of a training."""
+        return self.answer()
+
+    def answer(self) -> Any:
         """The next line of its output."""
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
@@ -51,7 +57,7 @@ class Worker:
     def ask(self, name: str) -> float:
         """Milliseconds of a version."""
         print(name, file=self.process.stdin, flush=True)
-        return float(str(self.answer()))
+        return float(self.answer())
 
     def __enter__(self) -> "Worker":
         return self
@@ -64,7 +70,8 @@ def in_turns(work: str, options: argparse.Namespace) -> tuple[Times, float | Non
     """Milliseconds of each version in each round, in which all of them run once; and the floor of ours, if known."""
     with ExitStack() as stack:
         ours, others = (stack.enter_context(Worker(work, options, ours)) for ours in (True, False))
-        workers = {name: others if name in ELSEWHERE else ours for name in ours.first}  # type: ignore[attr-defined]
+        names = ours.first and others.first  # both are there
+        workers = {name: others if name in ELSEWHERE else ours for name in names}
         for name, worker in workers.items():
             worker.ask(name)
         times: Times = {name: [] for name in workers}
@@ -80,7 +87,7 @@ def rows(work: str, options: argparse.Namespace) -> Iterator[str]:
     least = None
     if work in TRAININGS:
         with Worker(work, options, ours=True) as worker:
-            times: Times = dict(worker.first)  # type: ignore[call-overload]
+            times: Times = worker.first
     else:
         times, least = in_turns(work, options)
     first = next(iter(times))
@@ -94,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TITLES, default=list(TITLES), help="works (default: all)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seconds", type=float, default=15, help="for each work, but for at least 5 rounds")
+    parser.add_argument("--seconds", type=float, default=8, help="for each work, but for at least 5 rounds")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--verbose", action="store_true", help="show what the trainings and libraries say")
     options = parser.parse_args()

@@ -3,7 +3,6 @@
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,8 @@ def loop(task: Any, files: list[str], n_steps: int, clock: Clock, **overrides: s
         **overrides: of its config.
     """
     task.clock = staticmethod(clock)
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # this process ends with the work
         os.environ["INVARIANCES_DATA"] = folder
         for first in ("clf", "ae"):
             start([CONFIGS / f"{first}.yaml"], {**NO_EVALUATION, "num_steps": "3", "decay_start": "1"}, train=True)
