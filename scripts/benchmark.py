@@ -1,151 +1,122 @@
 """Time the flows beside other libraries, the plain version, and the floor that the machine sets.
 
-    python scripts/benchmark.py [--only iin25 inverse] [--threads 2] [--seconds 25]
+    python scripts/benchmark.py [--only iin25 inverse] [--threads 2] [--seconds 8] [--clock cpu]
 
-Prints a table in Markdown. Works take turns; a ratio is the median over the rounds, with its quartiles. The other
-libraries are those of the extra `bench`; one that is not installed is named. All use fused Adam, `plain` also the
-default one.
+Prints a table in Markdown. Versions take turns; a ratio is the median over the rounds, with its quartiles. Ours run in
+a process with the settings of our trainings, the others in one as they are used elsewhere, "ours, allocator as it is"
+among them. The other libraries are those of the extra `bench`; one that is not installed is named. All use fused Adam,
+`plain` also the default one. On a machine that others use too, `--clock cpu --threads 1` counts processor time.
 """
 
 import argparse
+import json
 import platform
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
-from benchmarks.plain import PlainFlow
+from benchmarks.flows import ELSEWHERE, FLOORS, OURS, WORKS
 from benchmarks.rivals import rivals
-from benchmarks.timing import Work, copy_speed, floor, ratio, sgemm_speed, take_turns
-from torch import Tensor, nn
+from benchmarks.timing import CLOCKS, Times, copy_speed, ratio, sgemm_speed
+from benchmarks.trainings import TRAININGS
 
-from invariances.flows import ConditionalTransformer, VectorTransformer
-from invariances.flows.released import CONDITIONAL, as_released
-from invariances.losses import flow_nll
-
-OURS = "ours"
-Works = tuple[dict[str, Work], float | None]  # and the floor in milliseconds, if there is one
+AT_LEAST = 5  # rounds
+TITLES = {name: title for name, (title, _) in (WORKS | TRAININGS).items()}
 
 
-def step(model: nn.Module, *batch: Tensor, fused: bool = True) -> Work:
-    """A training step."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=fused)
+class Worker:
+    """A process that runs a work, see `benchmarks.worker`."""
 
-    def run() -> None:
-        optimizer.zero_grad()
-        flow_nll(*model(*batch)).backward()
-        optimizer.step()
+    def __init__(self, work: str, options: argparse.Namespace, ours: bool) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", work, "--clock", options.clock]
+        command += ["--threads", str(options.threads), *(["--ours"] if ours else [])]
+        self.process = subprocess.Popen(
+            command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=None if options.verbose else subprocess.DEVNULL,
+        )
 
-    return run
+    @cached_property
+    def first(self) -> Any:
+        """What it says first: the names of the versions, or the times of a training."""
+        return self.answer()
 
+    def answer(self) -> Any:
+        """The next line of its output."""
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            raise SystemExit("a worker has ended; see its message with --verbose")
+        return json.loads(line)
 
-def inverse(model: nn.Module, z: Tensor) -> Work:
-    def run() -> None:
-        with torch.no_grad():
-            model.inverse(z)
+    def ask(self, name: str) -> float:
+        """Milliseconds of a version."""
+        print(name, file=self.process.stdin, flush=True)
+        return float(self.answer())
 
-    return run
+    def __enter__(self) -> "Worker":
+        return self
 
-
-def plain_of(ours: nn.Module, plain: PlainFlow, *batch: Tensor) -> PlainFlow:
-    """The plain version with our weights.
-
-    Raises:
-        RuntimeError: its loss is another one.
-    """
-    ours(*batch)  # sets the ActNorms
-    plain.load_state_dict(dict(as_released(ours.state_dict(), CONDITIONAL)))
-    condition = batch[1] if len(batch) > 1 else torch.empty(len(batch[0]), 1)
-    losses = [flow_nll(*plain(batch[0], condition)).item(), flow_nll(*ours(*batch)).item()]
-    if abs(losses[0] - losses[1]) > 1e-3 * abs(losses[0]):
-        raise RuntimeError(f"the two versions differ, {losses}")
-    return plain
-
-
-def iin(size: int, speed: float) -> Works:
-    ours, x = VectorTransformer(64, 12, 2, 512), torch.randn(size, 64)
-    plain, nothing = plain_of(ours, PlainFlow(64, 512, 2, 12), x[:, :, None, None]), torch.empty(size, 1)
-    works = {OURS: step(ours, x), **{name: step(rival, x) for name, rival in rivals(64, 512, 2, 12)[0].items()}}
-    works["plain"] = step(plain, x, nothing, fused=False)
-    works["plain, fused"] = step(plain, x, nothing)
-    return works, floor(ours, size, speed)
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
 
 
-def iin_inverse(speed: float) -> Works:
-    ours, z = VectorTransformer(64, 12, 2, 512), torch.randn(25, 64)
-    flows = {OURS: ours, **rivals(64, 512, 2, 12)[0]}
-    for flow in flows.values():
-        flow(z)  # sets the ActNorms
-    return {name: inverse(flow, z) for name, flow in flows.items()}, floor(ours, 25, speed, trains=False)
+def in_turns(work: str, options: argparse.Namespace) -> tuple[Times, float | None]:
+    """Milliseconds of each version in each round, in which all of them run once; and the floor of ours, if known."""
+    with ExitStack() as stack:
+        ours, others = (stack.enter_context(Worker(work, options, ours)) for ours in (True, False))
+        names = ours.first and others.first  # both are there
+        workers = {name: others if name in ELSEWHERE else ours for name in names}
+        for name, worker in workers.items():
+            worker.ask(name)
+        times: Times = {name: [] for name in workers}
+        end = time.perf_counter() + options.seconds
+        while time.perf_counter() < end or len(times[OURS]) < AT_LEAST:
+            for name, worker in workers.items():
+                times[name].append(worker.ask(name))
+        return times, ours.ask("floor") if work in FLOORS else None
 
 
-def fc6() -> tuple[ConditionalTransformer, Tensor, Tensor]:
-    cinn = ConditionalTransformer(
-        in_channels=128,
-        mid_channels=1024,
-        hidden_depth=2,
-        n_flows=20,
-        conditioning_in_channels=4096,
-        conditioning_spatial_size=1,
-    )
-    return cinn, torch.randn(16, 128, 1, 1), torch.randn(16, 4096, 1, 1)
-
-
-def cinn_step(speed: float) -> Works:
-    ours, *batch = fc6()
-    plain = plain_of(ours, PlainFlow(128, 1024, 2, 20, 4096), *batch)
-    works = {
-        OURS: step(ours, *batch),
-        "plain": step(plain, *batch, fused=False),
-        "plain, fused": step(plain, *batch),
-    }
-    return works, floor(ours, 16, speed)
-
-
-@torch.no_grad()
-def samples(speed: float) -> Works:
-    ours, code, z = fc6()
-    ours(code, z)  # sets the ActNorms
-    each = z[:1]
-    return {OURS: lambda: ours.sample(each, 8), "one by one": lambda: [ours.sample(each, 1) for _ in range(8)]}, None
-
-
-WORKS: dict[str, tuple[str, Callable[[float], Works]]] = {
-    "iin25": ("IIN step, 26.8 M weights, batch 25", lambda speed: iin(25, speed)),
-    "iin256": ("the same, batch 256", lambda speed: iin(256, speed)),
-    "inverse": ("its inverse, batch 25", iin_inverse),
-    "fc6": ("cINN step, fc6, 204.6 M weights, batch 16", cinn_step),
-    "samples": ("8 samples of one representation", samples),
-}
-
-
-def rows(title: str, works: dict[str, Work], least: float | None, seconds: float) -> Iterator[str]:
-    """A row for ours, and one for each other version."""
-    times = take_turns(works, seconds)
+def rows(work: str, options: argparse.Namespace) -> Iterator[str]:
+    """A row for each version; ratios are to the first one."""
+    least = None
+    if work in TRAININGS:
+        with Worker(work, options, ours=True) as worker:
+            times: Times = worker.first
+    else:
+        times, least = in_turns(work, options)
+    first = next(iter(times))
     for name, values in times.items():
-        middle, low, high = ratio(values, times[OURS])
-        share = f"{least:.1f}" if least is not None and name == OURS else ""
-        yield f"| {title} | {name} | {min(values):.1f} | {middle:.2f} ({low:.2f}–{high:.2f}) | {share} |"
+        middle, low, high = ratio(values, times[first])
+        share = f"{least:.1f}" if least is not None and name == first else ""
+        yield f"| {TITLES[work]} | {name} | {min(values):.1f} | {middle:.2f} ({low:.2f}–{high:.2f}) | {share} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="works (default: all)")
+    parser.add_argument("--only", nargs="+", choices=TITLES, default=list(TITLES), help="works (default: all)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seconds", type=float, default=25, help="for each work")
+    parser.add_argument("--seconds", type=float, default=8, help="for each work, but for at least 5 rounds")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--verbose", action="store_true", help="show what the trainings and libraries say")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    speed = copy_speed()
+    clock = CLOCKS[options.clock]
     print(
-        f"{date.today()}, {platform.machine()}, {options.threads} thread(s), torch {torch.__version__}: "
-        f"sgemm {sgemm_speed() / 1e9:.0f} GFLOP/s, copy {speed / 1e9:.0f} GB/s"
+        f"{date.today()}, {platform.machine()}, {options.threads} thread(s), {options.clock} time, "
+        f"torch {torch.__version__}: sgemm {sgemm_speed(clock) / 1e9:.0f} GFLOP/s, "
+        f"copy {copy_speed(clock) / 1e9:.0f} GB/s"
     )
     if missing := rivals(4, 4, 1, 1)[1]:
         print(f"not installed, see the extra bench: {', '.join(missing)}")
-    print("\n| work | version | ms, fastest | time / ours (quartiles) | floor, ms |\n|---|---|---|---|---|")
-    for name in options.only:
-        title, build = WORKS[name]
-        for row in rows(title, *build(speed), options.seconds):
+    print("\n| work | version | ms, fastest | time / first (quartiles) | floor, ms |\n|---|---|---|---|---|")
+    for work in options.only:
+        for row in rows(work, options):
             print(row, flush=True)
 
 

@@ -36,6 +36,7 @@ from invariances.config.keys import KEYS
 from invariances.config.spelling import refuse_misspelt
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
+from invariances.utils.process_settings import set_up_process
 from invariances.utils.shipped_configs import find_config
 from invariances.utils.signals import raise_on_signals
 
@@ -214,6 +215,7 @@ def _start(options: argparse.Namespace) -> None:
     options.base = [find_config(file) for file in options.base]
     if options.project is None:  # else the files are parts of the config of a run
         refuse_misspelt(options.base, options.overrides)
+    set_up_process()
 
     from invariances.training.start import start  # imports torch, which takes seconds
 

@@ -6,11 +6,10 @@ command goes on where it was. Every training is a plain config in studies/NAME, 
 """
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from invariances.errors import UserError
-from invariances.training.jobs import PASSIVE
+from invariances.utils.process_settings import set_up_process
 
 if TYPE_CHECKING:
     from invariances.studies.request import Request
@@ -56,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Show the plan; then train, evaluate and report."""
-    os.environ.update(PASSIVE | os.environ)  # before torch is imported, for the steps that the plan measures
+    set_up_process()  # for the steps that the plan measures
     from invariances.config.allowing import remember
     from invariances.studies.request import Request, seconds
 

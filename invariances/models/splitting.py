@@ -123,9 +123,7 @@ def _why_never_called(module: nn.Module) -> str:
 def layout_at(module: nn.Module, traced: Trace) -> Vector | None:
     """How the output of a module that is called once is read; tokens are read as a whole."""
     index = next(index for index, call in enumerate(traced.calls) if call.module is module)
-    root = traced.calls[-1].module  # finishes last
-    has_class = not any(getattr(part, "cls_token", 0) is None for part in root.modules())
-    return layout_of(index, traced.calls, has_class)
+    return layout_of(index, traced.calls, traced.has_class_token)
 
 
 def split_calls(network: EndpointWrapper, traced: Trace) -> list[tuple[str, Call]]:

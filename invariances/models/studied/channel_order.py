@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from torch import nn
 
@@ -44,7 +45,7 @@ def _last(index: int, calls: Sequence[Call]) -> bool | None:
     shape = calls[index].returned or ()
     before = ((call.module, call.returned) for call in reversed(calls[: index + 1]))
     after = ((call.module, call.given) for call in calls[index + 1 :])
-    for module, other in (*before, *after):
+    for module, other in chain(before, after):
         if other is not None and _alike(shape, other) and (last := _acts_on_last(module, other)) is not None:
             return last
     return None

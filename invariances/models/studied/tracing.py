@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,6 +50,12 @@ class Trace:
     output: Tensor
     calls: list[Call]
     hidden: bool
+
+    @cached_property
+    def has_class_token(self) -> bool:
+        """Whether the first of several tokens is a class token."""
+        root = self.calls[-1].module  # finishes last
+        return not any(getattr(part, "cls_token", 0) is None for part in root.modules())
 
     def of(self, module: nn.Module) -> list[Call]:
         """The calls of a module."""
