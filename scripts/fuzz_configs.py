@@ -1,10 +1,12 @@
 """Mutate configs, checkpoints and run folders at random, and count what goes wrong.
 
     python scripts/fuzz_configs.py --configs 1000 --checkpoints 300 --runs 200 --seed 0
+    python scripts/fuzz_configs.py --configs 40 --checkpoints 10 --runs 10 --complete
 
 Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or 120 s
-in all), folders that a refused start leaves half made, and files in other places. A case is repeated by its number:
-`--only configs:17`.
+in all), folders that a refused start leaves half made, and files in other places. The processes are forked from this
+one, which has imported everything; with `--complete` they begin as those of a user do. A case is repeated by its
+number: `--only configs:17`.
 """
 
 import argparse
@@ -40,6 +42,7 @@ BAD_VALUES = [
 KEYS = ["fid", "trainer", "Model", "Loss", "Transformer", "keep_best", "seed", "n_data_processes", "evaluation", "x"]
 TRAINER = ["devices", "num_nodes", "min_steps", "precision", "strategy", "max_time", "limit_val_batches", "profiler"]
 TRAINING = ["optimizer_states", "lr_schedulers", "loops", "callbacks", "networks", "epoch", "global_step"]
+UNCOUNTED = {"data", "source", "home", "tmp"}  # folders in the home of the cases
 CONFIGS = ["clf", "ae", "gan", "diin", "cinn", "iin"]
 NETWORKS = ["clf", "ae", "pairs_clf", "pairs_ae"]  # that these need
 
@@ -152,7 +155,7 @@ CASES: dict[str, Callable[[Path, Path, random.Random], list[str]]] = {
 }
 
 
-def child(folder: Path, words: list[str]) -> None:
+def child(folder: Path, words: list[str], complete: bool) -> None:
     """Run `edflow` in this process, which then ends."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
@@ -161,6 +164,9 @@ def child(folder: Path, words: list[str]) -> None:
     with (folder.parent / f"{folder.name}.txt").open("w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+        if complete:
+            os.execv(sys.executable, [sys.executable, "-m", "invariances.cli.edflow", *words])
+        sys.argv, sys.modules["__main__"] = ["edflow", *words], edflow  # what Lightning starts for further devices
         code = 70
         try:
             code = edflow.main(words)
@@ -171,15 +177,21 @@ def child(folder: Path, words: list[str]) -> None:
         os._exit(code)
 
 
-def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[list[str], int, str]:
+def elsewhere(home: Path) -> dict[Path, int]:
+    """The files that no case may make, change or delete, with their times."""
+    places = [path for name in ("source", "home", "tmp") for path in (home / name).rglob("*") if path.is_file()]
+    return {path: path.lstat().st_mtime_ns for path in [*places, *home.iterdir()] if path.name not in UNCOUNTED}
+
+
+def run(kind: str, number: int, seed: int, source: Path, home: Path, complete: bool) -> tuple[list[str], int, str]:
     """Run one case; returns what is wrong with it, its exit code and its output."""
     folder = home / f"{kind}-{number}"
     folder.mkdir()
     words = CASES[kind](folder, source, random.Random(f"{seed} {kind} {number}"))
-    before = {path.name for path in folder.iterdir()}
+    before, others = {path.name for path in folder.iterdir()}, elsewhere(home)
     started, process = time.monotonic(), os.fork()
     if process == 0:
-        child(folder, words)
+        child(folder, words, complete)
     while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() - started < PATIENCE:
         time.sleep(0.02)
     wrong = [] if ended[0] else ["hang"]
@@ -196,6 +208,8 @@ def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[li
         wrong.append("partial folder")
     if unexpected := made - {"logs"}:
         wrong.append(f"made {sorted(unexpected)}")
+    if changed := {path for path, _ in elsewhere(home).items() ^ others.items()} - {folder, folder.with_suffix(".txt")}:
+        wrong.append(f"changed {sorted(map(str, changed))}")
     return wrong, code, f"edflow {' '.join(words)}\n{output}"
 
 
@@ -222,11 +236,14 @@ def main() -> int:
     for kind in CASES:
         parser.add_argument(f"--{kind}", type=int, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--complete", action="store_true", help="run whole processes, some seconds each")
     parser.add_argument("--verbose", action="store_true", help="print the output of all cases")
     parser.add_argument("--only", metavar="KIND:NUMBER")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    os.environ["INVARIANCES_DATA"] = str(home / "data")
+    for variable, name in (("INVARIANCES_DATA", "data"), ("HOME", "home"), ("TMPDIR", "tmp")):
+        (home / name).mkdir()
+        os.environ[variable] = str(home / name)
     source = home / "source"
     prepare(source)
     todo = [(kind, number) for kind in CASES for number in range(getattr(options, kind))]
@@ -235,7 +252,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     n_wrong = 0
     for kind, number in todo:
-        wrong, code, output = run(kind, number, options.seed, source, home)
+        wrong, code, output = run(kind, number, options.seed, source, home, options.complete)
         counts.update([kind, f"{kind}: exit {code}", *(f"{kind}: {each}" for each in wrong)])
         n_wrong += bool(wrong)
         if wrong or options.only or options.verbose:

@@ -4,6 +4,7 @@ import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
     [0.0, 0.0]
     """
     if isinstance(choice, nn.Module):
-        return choice
+        return _require_two_images(choice)
     if choice == "lpips":
         return LPIPS()
     if isinstance(choice, Mapping) and set(choice) == {"checkpoint", "layers"}:
@@ -134,6 +135,18 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
             raise InvalidInput(f"perceptual: expected a loaded network as checkpoint, got {choice['checkpoint']!r}")
         return FeatureDistance(choice["checkpoint"], choice["layers"])
     raise InvalidInput(f'perceptual: expected "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
+
+
+def _require_two_images(distance: nn.Module) -> nn.Module:
+    """Raise InvalidInput if a module does not take two images."""
+    try:
+        signature(distance.forward).bind(None, None)
+    except TypeError as error:
+        name = type(distance).__name__
+        raise InvalidInput(
+            f"perceptual: {name} does not take two images ({error}); expected {{checkpoint: network, layers: [names]}}"
+        ) from error
+    return distance
 
 
 def _check_backbone() -> None:

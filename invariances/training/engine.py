@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 # Errors that Lightning raises for arguments of the Trainer that do not fit together, or not this machine.
 REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
 
+LIGHTNING = {"pytorch_lightning", "lightning_fabric"}  # the packages that it consists of
+
 # Parts of Lightning's warnings that do not apply here.
 IGNORED_WARNINGS = (
     "does not have many workers",  # data sets return whole batches
@@ -307,14 +309,15 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
 def _trainer_explained() -> Generator[None]:
     """Raise a UserError where Lightning refuses the `trainer` section.
 
-    That is an error of a `raise` statement in Lightning. A call in Lightning of other code that fails, such as a hook
+    That is an error of a `raise` statement in Lightning or its core, Fabric. A call in Lightning of other code that fails, such as a hook
     with the wrong arguments, is none.
     """
     try:
         yield
     except REFUSALS as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1]
-        if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
+        parts, line = Path(innermost.filename).parts, innermost.line or ""
+        if not LIGHTNING & {*parts} or not line.startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
