@@ -86,9 +86,7 @@ class FeatureDistance(nn.Module):
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
         self.network = network
-        self.layers = [layers] if isinstance(layers, str) else list(layers)
-        if not self.layers:
-            raise InvalidInput("layers is empty; expected the name of at least one layer")
+        self.layers = [layers] if isinstance(layers, str) else _names(layers)
         for name in self.layers:
             _check_layer(network, name)
 
@@ -171,6 +169,13 @@ def _check_layer(network: nn.Module, name: str) -> None:
     names = [known for known, _ in network.named_modules() if known]
     if name not in names:
         raise InvalidInput(f"{type(network).__name__} has no layer {name!r}{hint(name, names)}")
+
+
+def _names(layers: Any) -> list[str]:
+    """Names in a list; InvalidInput if there are none, or other values."""
+    if not isinstance(layers, Sequence) or not layers or not all(isinstance(name, str) for name in layers):
+        raise InvalidInput(f"layers is {str(layers)[:60]}; expected a list of the names of at least one layer")
+    return list(layers)
 
 
 def _keep(outputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -32,6 +32,7 @@ from invariances.training.identity import require_same_networks
 from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.representation_cache import CacheSettings, with_cache
+from invariances.training.restoring import RestoredOptimizers
 from invariances.training.run import Run
 from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal
@@ -177,6 +178,7 @@ def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, 
     iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
     training = _training(built, config, run, debug, begin, num_steps)
     trainer, evaluations = training.trainer, training.evaluations
+    trainer.callbacks.append(RestoredOptimizers(resumed))
     if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
         _make_up(training, built, run, begin)
     train_loader = _cached(built, config, trainer, debug)
