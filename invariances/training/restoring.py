@@ -60,14 +60,20 @@ def _is_like(value: Any, default: Any) -> bool:
         items = zip(value, default, strict=True) if isinstance(value, tuple | list) else ()
         return isinstance(value, tuple | list) and len(value) == len(default) and all(_is_like(*item) for item in items)
     if isinstance(default, float | int | Tensor) and not isinstance(default, bool):
-        return isinstance(value, float | int | Tensor) and math.isfinite(value)
+        return _is_number(value)
     return value is None or isinstance(value, bool)  # such as fused, which is None where torch chooses
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and math.isfinite(value)
+    return isinstance(value, float | int) and math.isfinite(value)
 
 
 def _faults_of(weight: Tensor, state: dict[str, Any], names: set[str]) -> Iterator[str]:
     for name in sorted(names):
         value = state.get(name)
-        if name == "step" and not (isinstance(value, float | int | Tensor) and math.isfinite(value)):
+        if name == "step" and not _is_number(value):
             yield f"step of the optimiser: {str(value)[:60]}; expected a number"
         if name not in OF_ITS_SHAPE or (name == "momentum_buffer" and value is None):  # before the second step
             continue
