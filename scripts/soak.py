@@ -49,7 +49,7 @@ TASKS = {  # in an order in which each finds the networks that it needs
 PREPARED = ("pairs_clf", "pairs_ae")  # trained for others, without kills
 PAIR = ["--trainer/devices", 2, "--batch_size", 10, "--trainer/limit_train_batches", 20, "--fid", "null"]
 PAIR += ["--keep_checkpoints", 1]  # as each stop saves a further one
-PATIENCE = 60  # seconds in which the processes of a training that was stopped have to end
+PATIENCE = 90  # seconds in which the processes of a training that was stopped have to end
 
 
 def main() -> int:
@@ -172,7 +172,8 @@ def terminate(words: list[str], seconds: float) -> bool:
     await_end(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), pid, words)
     code = ended(pid)
     await_end(lambda: not is_at_work(pid), pid, words)
-    require(code, [0, 128 + signal.SIGTERM, -signal.SIGTERM], words)
+    # Lightning kills the first one if the second one ends before it can handle signals
+    require(code, [0, 128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL], words)
     return code != 0
 
 

@@ -279,3 +279,15 @@ def test_half_an_evaluation_is_none_for_a_report(here):  # noqa: F811
     later = json.dumps(facts | {"time": "2026-11-25T11:00:00"})
     (half / "metrics.json").write_text(later[:-5])
     assert stored.newest(here / "run")[0].folder == whole
+
+
+def test_rows_of_a_damaged_table_are_left_out(here):  # noqa: F811
+    from invariances.training.loggers.csv import CSVLog
+
+    log = Path("metrics.csv")
+    log.write_text("step,a\n1,2.0\n2,3.0,4.0,5.0\n\N{SUPERSCRIPT TWO},1.0\nx,1.0\n3\n4,5.0,6")
+    CSVLog(log, 9).log_metrics({"a": 7.0}, 10)
+    assert log.read_text().split() == ["step,a", "1,2.0", "3,", "10,7.0"]
+    log.write_text("step,a\n1," + "x" * 200_000 + "\n")
+    with pytest.raises(UserError, match="metrics.csv: cannot be read"):
+        CSVLog(log, 9).log_metrics({"a": 7.0}, 10)

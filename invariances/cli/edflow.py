@@ -37,7 +37,7 @@ from invariances.config.spelling import refuse_misspelt
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import nearest
 from invariances.utils.shipped_configs import find_config
-from invariances.utils.signals import raise_on_signals
+from invariances.utils.signals import raise_on_signals, stop_first
 
 log = logging.getLogger("invariances.edflow")
 
@@ -140,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except Stopped as stop:
         print(f"edflow: {stop}", file=sys.stderr)
+        if not stop.state:  # else all processes have agreed on it
+            stop_first(stop.signum)
         return stop.exit_code
 
 

@@ -37,7 +37,6 @@ LATEST = "latest:"
 UNFINISHED = ".unfinished"  # a file in the folder of an evaluation that was not yet written and logged in full
 LONGEST_NAME = 150
 LOCK = ".training"  # a file in the folder of a run that is being trained
-FIRST_PROCESS = "INVARIANCES_PROCESS"  # number of the process that Lightning starts others from, for these
 SAVED = "configs/????-??-??T??-??-??-*.yaml"
 
 

@@ -14,9 +14,10 @@ from invariances.config.checking import check
 from invariances.config.reading import dump, merge, merged, read
 from invariances.config.resolving import resolve
 from invariances.errors import UserError
-from invariances.training.run import FIRST_PROCESS, SAVED, Run, resolve_checkpoint
+from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
 from invariances.utils.files import failed_writing_explained
+from invariances.utils.signals import FIRST_PROCESS
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from invariances.errors import SIGNALS, Stopped
-from invariances.training.run import FIRST_PROCESS
 from invariances.training.saving import Checkpoints
+from invariances.utils.signals import first_process
 
 GRACE = 2.0  # seconds that a waiting process has to notice a signal
 ORPHANED = 10.0  # and for which it goes on when the process that started it has ended
@@ -126,8 +126,8 @@ class Waits:
         os.set_blocking(writer, False)
         self._before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
-        if os.environ.get(FIRST_PROCESS, str(os.getpid())) != str(os.getpid()):
-            threading.Thread(target=self._watch_first, args=(int(os.environ[FIRST_PROCESS]),), daemon=True).start()
+        if (first := first_process()) is not None:
+            threading.Thread(target=self._watch_first, args=(first,), daemon=True).start()
 
     def end(self) -> None:
         """End it."""
