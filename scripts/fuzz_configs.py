@@ -3,8 +3,8 @@
     python scripts/fuzz_configs.py --configs 1000 --checkpoints 300 --runs 200 --seed 0
     python scripts/fuzz_configs.py --configs 40 --checkpoints 10 --runs 10 --complete
 
-Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or 120 s
-in all), folders that a refused start leaves half made, and files in other places. The processes are forked from this
+Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or
+`--patience`), folders that a refused start leaves half made, and files in other places. The processes are forked from this
 one, which has imported everything; with `--complete` they begin as those of a user do. A case is repeated by its
 number: `--only configs:17`.
 """
@@ -32,7 +32,7 @@ import yaml
 from invariances.cli import edflow
 from invariances.training import engine  # noqa: F401  (imported once, before the processes part)
 
-SECONDS, PATIENCE = 20, 120
+SECONDS = 20  # of computing
 BAD_VALUES = [
     *(None, True, -1, 0, 1, 3, 10**6, 10**9, 10**30, -(10**9), 0.5, -2.5, 1e-300, 1e300, float("nan"), float("inf")),
     *("", "a", "../..", "/etc/passwd", "$\\frac{$", "\u0000", "x" * 300, "latest:", "os.system", "torch.nn.Linear"),
@@ -184,16 +184,18 @@ def elsewhere(home: Path) -> dict[Path, int]:
     return {path: path.lstat().st_mtime_ns for path in [*places, *home.iterdir()] if path.name not in UNCOUNTED}
 
 
-def run(kind: str, number: int, seed: int, source: Path, home: Path, complete: bool) -> tuple[list[str], int, str]:
+def run(
+    kind: str, number: int, options: argparse.Namespace, source: Path, home: Path
+) -> tuple[list[str], int, str]:
     """Run one case; returns what is wrong with it, its exit code and its output."""
     folder = home / f"{kind}-{number}"
     folder.mkdir()
-    words = CASES[kind](folder, source, random.Random(f"{seed} {kind} {number}"))
+    words = CASES[kind](folder, source, random.Random(f"{options.seed} {kind} {number}"))
     before, others = {path.name for path in folder.iterdir()}, elsewhere(home)
     started, process = time.monotonic(), os.fork()
     if process == 0:
-        child(folder, words, complete)
-    while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() - started < PATIENCE:
+        child(folder, words, options.complete)
+    while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() - started < options.patience:
         time.sleep(0.02)
     wrong = [] if ended[0] else ["hang"]
     with contextlib.suppress(ProcessLookupError):
@@ -238,6 +240,7 @@ def main() -> int:
         parser.add_argument(f"--{kind}", type=int, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--complete", action="store_true", help="run whole processes, some seconds each")
+    parser.add_argument("--patience", type=float, default=120, help="seconds, more on a busy machine (default: 120)")
     parser.add_argument("--verbose", action="store_true", help="print the output of all cases")
     parser.add_argument("--only", metavar="KIND:NUMBER")
     options = parser.parse_args()
@@ -254,7 +257,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     n_wrong = 0
     for kind, number in todo:
-        wrong, code, output = run(kind, number, options.seed, source, home, options.complete)
+        wrong, code, output = run(kind, number, options, source, home)
         counts.update([kind, f"{kind}: exit {code}", *(f"{kind}: {each}" for each in wrong)])
         n_wrong += bool(wrong)
         if wrong or options.only or options.verbose:

@@ -35,7 +35,7 @@ from invariances.cli.series import check_series, is_series, train_series
 from invariances.config.keys import KEYS
 from invariances.config.spelling import refuse_misspelt
 from invariances.errors import Stopped, UserError
-from invariances.utils.names import nearest
+from invariances.utils.names import nearest, printable
 from invariances.utils.shipped_configs import find_config
 from invariances.utils.signals import raise_on_signals, stop_first
 
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if {"-d", "--debug"} & set(words):
             traceback.print_exc()
-        print(f"edflow: error: {error}", file=sys.stderr)
+        print(printable(f"edflow: error: {error}"), file=sys.stderr)
         return 2
     except Stopped as stop:
         print(f"edflow: {stop}", file=sys.stderr)

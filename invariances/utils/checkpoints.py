@@ -35,6 +35,8 @@ RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # need
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 SOURCES = "give the checkpoint of a run, latest:EXPERIMENT, or a released one (invariances zoo ls lists them)"
 MOST_STEPS = 10**12
+MOST_NESTED = 100  # containers in one another
+MOST_REPEATED = 10**8  # bytes of values that a tensor may repeat, as one does that was expanded
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
@@ -121,7 +123,24 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
+    if fault := next(_oddities(state), None):
+        raise UserError(f"{path}: {fault}; expected plain tensors and values")
     return state
+
+
+def _oddities(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """What would end later work in other errors: endless nesting, tensors without values, or with more than stored."""
+    if depth > MOST_NESTED:
+        yield f"nests more than {MOST_NESTED} containers, first in {key[:60]}"
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in items:
+        yield from _oddities(item, key or str(name), depth + 1)
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            yield f"{key} holds a tensor that is sparse, quantised or without values"
+        elif value.numel() * value.itemsize > value.untyped_storage().nbytes() + MOST_REPEATED:
+            yield f"{key} holds a tensor of shape {tuple(value.shape)}, of more values than are stored"
 
 
 def _load_model_folder(folder: Path) -> dict[str, Any]:
