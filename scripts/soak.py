@@ -47,8 +47,8 @@ TASKS = {  # in an order in which each finds the networks that it needs
     "pair": ["--Model/width", 4, "--evaluation/grid/n_images", 2, "--Loss/disc_start", 12, "--Loss/disc_width", 4],
 }
 PREPARED = ("pairs_clf", "pairs_ae")  # trained for others, without kills
-PAIR = ["--trainer/devices", 2, "--batch_size", 10, "--trainer/limit_train_batches", 20, "--fid", "null"]
-PAIR += ["--keep_checkpoints", 1]  # as each stop saves a further one
+PAIR = ["--trainer/devices", 2, "--batch_size", 10, "--trainer/limit_train_batches", 10, "--fid", "null"]
+PAIR += ["--num_steps", 40, "--decay_start", 20, "--keep_checkpoints", 1]  # as each stop saves a further one
 PATIENCE = 90  # seconds in which the processes of a training that was stopped have to end
 
 

@@ -301,7 +301,7 @@ def cyclic():
 
 def nested():
     value = 0
-    for _ in range(5000):
+    for _ in range(120):
         value = [value]
     return value
 
@@ -321,10 +321,7 @@ ODD = {
 def test_odd_values_in_a_checkpoint(here, value, fault, key):  # noqa: F811
     state = {"state_dict": {"a": torch.zeros(1)}, "config": GOOD}
     state[key] = state[key] | {"x": value}
-    try:
-        torch.save(state, "a.ckpt")
-    except RecursionError:
-        pytest.skip("cannot be stored either")
+    torch.save(state, "a.ckpt")
     with pytest.raises(UserError, match=rf"^a\.ckpt: .*({fault}|incomplete or not a checkpoint)"):
         load_network("a.ckpt")
 

@@ -3,9 +3,10 @@
 The value of each widget stands in the URL, so that a page can be sent to others; uploads do not.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ URL: Final = "query-params"
 @contextmanager
 def page(title: str, text: str) -> Iterator[None]:
     """A page with its head; an error inside is shown in one sentence, and the page can be used on."""
+    _leave_out_infinite()
     st.title(title)
     st.markdown(text)
     try:
@@ -37,6 +39,14 @@ def page(title: str, text: str) -> Iterator[None]:
         st.error(reason(UserError(str(error))))
     except torch.OutOfMemoryError:
         st.error("This does not fit into the memory: choose fewer samples or a smaller model.")
+
+
+def _leave_out_infinite() -> None:
+    """Drop numbers from the page's address that no widget takes; Streamlit does so with other odd values itself."""
+    for name, text in st.query_params.to_dict().items():
+        with suppress(ValueError):
+            if not math.isfinite(float(text)):
+                del st.query_params[name]
 
 
 def runs_given() -> tuple[str, ...]:

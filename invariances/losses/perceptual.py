@@ -91,7 +91,9 @@ class FeatureDistance(nn.Module):
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
         self.network = network
-        self.layers = [layers] if isinstance(layers, str) else _names(layers)
+        self.layers = [layers] if isinstance(layers, str) else list(layers)
+        if not self.layers:
+            raise InvalidInput("layers is empty; expected the name of at least one layer")
         for name in self.layers:
             _check_layer(network, name)
 
@@ -136,7 +138,8 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
     if isinstance(choice, Mapping) and set(choice) == {"checkpoint", "layers"}:
         if not isinstance(choice["checkpoint"], nn.Module):
             raise InvalidInput(f"perceptual: expected a loaded network as checkpoint, got {choice['checkpoint']!r}")
-        return FeatureDistance(choice["checkpoint"], choice["layers"])
+        layers = choice["layers"]
+        return FeatureDistance(choice["checkpoint"], layers if isinstance(layers, str) else _names(layers))
     raise InvalidInput(f'perceptual: expected "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
 
 
@@ -189,8 +192,7 @@ def _check_layer(network: nn.Module, name: str) -> None:
 def _names(layers: Any) -> list[str]:
     """Names in a list; InvalidInput if there are none, or other values."""
     if not isinstance(layers, Sequence) or not layers or not all(isinstance(name, str) for name in layers):
-        found = "empty" if isinstance(layers, Sequence) and not layers else str(layers)[:60]
-        raise InvalidInput(f"layers is {found}; expected a list of the names of at least one layer")
+        raise InvalidInput(f"layers is {str(layers)[:60]}; expected a list of the names of at least one layer")
     return list(layers)
 
 

@@ -276,7 +276,7 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     for _ in CONTAINERS:  # each may hold another one; a hostile file holds itself
         inner = [state[name] for name in CONTAINERS if isinstance(state.get(name), Mapping)]
         state = inner[0] if inner else state
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, Any]:

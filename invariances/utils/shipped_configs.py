@@ -56,9 +56,10 @@ def find_shipped(name: str) -> Path:
     """
     parts = Path(name).parts[Path(name).parts[:1] == (TOP,) :]
     own = ROOT.joinpath(*parts)  # elsewhere, if the name is an absolute path
-    for path in (own, own.with_name(f"{own.name}.yaml")):
-        if path.exists() and parts and ".." not in parts and path.is_relative_to(ROOT):
-            return path
+    if parts and ".." not in parts and own.is_relative_to(ROOT):
+        for path in (own, own.with_name(f"{own.name}.yaml")):
+            if path.exists():
+                return path
     known = [title for path in _yaml(ROOT) for title in _titles(path.relative_to(ROOT))]
     raise UserError(f"{name}: no such config in the package{hint('/'.join(parts), known)}; see invariances ls")
 

@@ -47,6 +47,16 @@ def test_every_page_opens(name):
     assert app.title and app.selectbox(key="network" + ("_1" if name == "texture_bias" else "")).value
 
 
+def test_odd_values_in_the_address_are_left_out():
+    app = AppTest.from_file(str(PAGES / "representations.py"), default_timeout=60)
+    odd = {"seed": "inf", "example": "-1e400", "samples": "nan", "layer": "../../../etc/passwd", "network": "<b>"}
+    for name, value in odd.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception and not app.error
+    assert (app.number_input(key="seed").value, app.selectbox(key="layer").value) == (0, "conv1")
+
+
 def test_another_layer_shows_other_facts():
     app = opened("representations")
     assert app.selectbox(key="layer").value == "conv1" and "Colour is **kept**" in told(app)

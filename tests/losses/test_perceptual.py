@@ -222,6 +222,8 @@ def test_choices():
 @pytest.mark.parametrize(
     "choice, text",
     [
+        (nn.Flatten(), "perceptual: Flatten does not take two images"),
+        ({"checkpoint": nn.Flatten(), "layers": 3}, "layers is 3; expected a list"),
         ("vgg", "perceptual: expected \"lpips\" or .*, got 'vgg'"),
         ({"layers": ["out"]}, 'perceptual: expected "lpips" or'),
         ({"checkpoint": "latest:clf", "layers": ["out"]}, "a loaded network as checkpoint, got 'latest:clf'"),
