@@ -4,8 +4,8 @@
     python scripts/fuzz_configs.py --configs 40 --checkpoints 10 --runs 10 --complete
 
 Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or
-`--patience`), folders that a refused start leaves half made, and files in other places. The processes are forked from this
-one, which has imported everything; with `--complete` they begin as those of a user do. A case is repeated by its
+`--patience`), folders that a refused start leaves half made, and files in other places. The processes are forked from
+this one, which has imported everything; with `--complete` they begin as those of a user do. A case is repeated by its
 number: `--only configs:17`.
 """
 
@@ -240,12 +240,13 @@ def main() -> int:
         parser.add_argument(f"--{kind}", type=int, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--complete", action="store_true", help="run whole processes, some seconds each")
-    parser.add_argument("--patience", type=float, default=120, help="seconds, more on a busy machine (default: 120)")
+    parser.add_argument("--patience", type=float, default=120, help="seconds; more on a busy machine (default: 120)")
     parser.add_argument("--verbose", action="store_true", help="print the output of all cases")
     parser.add_argument("--only", metavar="KIND:NUMBER")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    folders = {"INVARIANCES_DATA": "data", "TORCH_HOME": "data", "HOME": "home", "TMPDIR": "tmp"}
+    folders = {"HOME": "home", "TMPDIR": "tmp"}
+    folders |= dict.fromkeys(("INVARIANCES_DATA", "TORCH_HOME", "MPLCONFIGDIR"), "data")
     for variable, name in folders.items():
         (home / name).mkdir(exist_ok=True)
         os.environ[variable] = str(home / name)

@@ -289,7 +289,7 @@ def test_rows_of_a_damaged_table_are_left_out(here):  # noqa: F811
     CSVLog(log, 9).log_metrics({"a": 7.0}, 10)
     assert log.read_text().split() == ["step,a", "1,2.0", "3,", "10,7.0"]
     log.write_text("step,a\n1," + "x" * 200_000 + "\n")
-    with pytest.raises(UserError, match="metrics.csv: cannot be read"):
+    with pytest.raises(UserError, match=r"metrics\.csv: cannot be read"):
         CSVLog(log, 9).log_metrics({"a": 7.0}, 10)
 
 
@@ -330,10 +330,10 @@ def test_odd_values_in_a_checkpoint(here, value, fault, key):  # noqa: F811
 @pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 1.5])
 def test_odd_names_of_weights(here, key):  # noqa: F811
     torch.save({"state_dict": {key: torch.zeros(1)}, "config": GOOD}, "a.ckpt")
-    with pytest.raises(UserError, match="a.ckpt"):
+    with pytest.raises(UserError, match=r"a\.ckpt"):
         load_network("a.ckpt")
     torch.save({key: torch.zeros(1)}, "a.ckpt")
-    with pytest.raises(UserError, match="a.ckpt"):
+    with pytest.raises(UserError, match=r"a\.ckpt"):
         load_network("a.ckpt", "invariances.models.DigitClassifier", {})
 
 
@@ -346,7 +346,7 @@ def test_pipes_and_devices_among_settings_tables_and_configs(here, capsys, make)
 
     make(".invariances.yaml"), make("attributes.csv")
     assert not is_allowed("os")
-    with pytest.raises(InvalidInput, match="attributes.csv"):
+    with pytest.raises(InvalidInput, match=r"attributes\.csv"):
         read_table(Path("attributes.csv"), None, [0])
     Path("configs").mkdir(), make("configs/a.yaml")
     Path("configs/b.yaml").write_text("# \x1b[2JMine.\n")
@@ -371,7 +371,7 @@ def test_tables_of_attributes_say_one_thing_of_each_image(here):  # noqa: F811
     from invariances.evaluation.metrics.attributes.table import read_table
 
     Path("a.csv").write_text("index,age\n0,1\n0,2\n")
-    with pytest.raises(InvalidInput, match="a.csv: index 0 has two rows or more"):
+    with pytest.raises(InvalidInput, match=r"a\.csv: index 0 has two rows or more"):
         read_table(Path("a.csv"), None, [0])
     Path("a.csv").write_text("index,age\n0,inf\n1,2,3,4\n")
     assert torch.equal(read_table(Path("a.csv"), None, [0, 1])["age"].nan_to_num(-1), torch.tensor([-1.0, 2]))

@@ -73,8 +73,9 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
         UserError: all mistakes, one a line.
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
-    parts = [_numbers(given), _run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
-    parts += [_places(given), _integrations(given), _trainer(given), _cache(given), _iterator(given)]
+    parts = [_numbers(given), _run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train)]
+    parts += [_evaluations(given), _places(given), _integrations(given), _trainer(given), _cache(given)]
+    parts.append(_iterator(given))
     first: dict[str, str] = {}  # of each key: one mistake may bring others with it
     for line in chain.from_iterable(parts):
         first.setdefault(line.partition(": ")[0], line)

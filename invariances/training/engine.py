@@ -311,8 +311,8 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
 def _trainer_explained() -> Generator[None]:
     """Raise a UserError where Lightning refuses the `trainer` section.
 
-    That is an error of a `raise` statement in Lightning or its core, Fabric. A call in Lightning of other code that fails, such as a hook
-    with the wrong arguments, is none.
+    That is an error of a `raise` statement in Lightning or its core, Fabric. A call in Lightning of other code that
+    fails, such as a hook with the wrong arguments, is none.
     """
     try:
         yield

@@ -28,6 +28,7 @@ class RestoredOptimizers(pl.Callback):
         self.checkpoint = checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Check all optimisers."""
         for optimizer in trainer.optimizers if self.checkpoint is not None else ():
             if fault := next(faults(optimizer), None):
                 raise UserError(

@@ -123,6 +123,8 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
+    if others := [name for name in state if not isinstance(name, str)]:
+        raise UserError(f"{path}: holds {str(others[0])[:60]} as a name; expected a dict of weights by their names")
     if fault := next(_oddities(state), None):
         raise UserError(f"{path}: {fault}; expected plain tensors and values")
     return state

@@ -68,7 +68,8 @@ def _require_same(files: Sequence[str], partition: Mapping[str, str], home: Path
         (set(files) - partition.keys(), "list_eval_partition.txt", "list_attr_celeba.txt"),
     ):
         if absent:
-            raise InvalidInput(f"{home / name}: {len(absent)} pictures of {other} have no row, first {min(absent)}. {_HELP}")
+            what = f"{len(absent)} pictures of {other} have no row, first {min(absent)}"
+            raise InvalidInput(f"{home / name}: {what}. {_HELP}")
 
 
 def _require_once(files: Sequence[str], path: Path) -> None:

@@ -75,7 +75,8 @@ class CSVLog(Logger):
         try:
             rows = list(csv.DictReader(whole, restval="", restkey=TOO_MANY))
         except csv.Error as error:
-            raise UserError(f"{self.path}: cannot be read ({error}); move it away to go on without these rows") from error
+            what = f"cannot be read ({error}); move it away to go on without these rows"
+            raise UserError(f"{self.path}: {what}") from error
         return [row for row in rows if (row.get("step") or "").isdecimal() and TOO_MANY not in row]
 
     def _write(self, rows: list[Row]) -> None:
