@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from invariances.errors import InvalidInput, UserError
 from invariances.models.studied.preprocess import Preprocess
 from invariances.models.studied.weight_files import is_file, load_file
-from invariances.utils.hub import answering, is_of_client
+from invariances.utils.hub_client import answering, is_of_client
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import hint
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from invariances.errors import UserError
-from invariances.utils.hub import answering, is_of_client
+from invariances.utils.hub_client import answering, is_of_client
 
 PREFIX = "hub:"
 FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is read or written

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from invariances.errors import UserError
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.first_stages.codes import gaussian
-from invariances.utils.hub import answering
+from invariances.utils.hub_client import answering
 
 PREFIX = "diffusers:"
 
