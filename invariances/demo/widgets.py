@@ -30,7 +30,6 @@ URL: Final = "query-params"
 @contextmanager
 def page(title: str, text: str) -> Iterator[None]:
     """A page with its head; an error inside is shown in one sentence, and the page can be used on."""
-    _leave_out_infinite()
     st.title(title)
     st.markdown(text)
     try:
@@ -39,14 +38,18 @@ def page(title: str, text: str) -> Iterator[None]:
         st.error(reason(UserError(str(error))))
     except torch.OutOfMemoryError:
         st.error("This does not fit into the memory: choose fewer samples or a smaller model.")
+    except OverflowError:
+        odd = [name for name, text in st.query_params.to_dict().items() if _is_number_beyond_all(text)]
+        if not odd:
+            raise
+        st.error(f"The address of this page has an infinite {', '.join(odd)}: open it without.")
 
 
-def _leave_out_infinite() -> None:
-    """Drop numbers from the page's address that no widget takes; Streamlit does so with other odd values itself."""
-    for name, text in st.query_params.to_dict().items():
-        with suppress(ValueError):
-            if not math.isfinite(float(text)):
-                del st.query_params[name]
+def _is_number_beyond_all(text: str) -> bool:
+    """Whether a value of the address is infinite, over which Streamlit's widgets stumble."""
+    with suppress(ValueError):
+        return math.isinf(float(text))
+    return False
 
 
 def runs_given() -> tuple[str, ...]:
