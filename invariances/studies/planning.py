@@ -183,13 +183,13 @@ def _as_stored(plan: Plan, stored: Mapping[str, Any]) -> Plan:
     Raises:
         UserError: the file does not hold that.
     """
-    quality, costs = stored["quality"], stored.get("costs")
+    quality, costs, precision = stored["quality"], stored.get("costs"), str(stored.get("precision"))
     found = [*mistakes(Quality, quality, "quality")]
-    if isinstance(costs, Mapping) and costs.keys() >= {recipe.name for recipe in plan.recipes}:
-        found += [line for name, cost in costs.items() for line in mistakes(timing.Cost, cost, f"costs/{name}")]
-    else:
+    if not isinstance(costs, Mapping) or not costs.keys() >= {recipe.name for recipe in plan.recipes}:
+        costs = {}
         found.append("costs: not those of all trainings")
-    if (precision := stored.get("precision")) not in timing.BYTES:
+    found += [line for name, cost in costs.items() for line in mistakes(timing.Cost, cost, f"costs/{name}")]
+    if precision not in timing.BYTES:
         found.append(f"precision: {precision}")
     if found:
         raise UserError(f"{plan.folder / FILE}: is damaged ({found[0]}); remove it to plan anew")

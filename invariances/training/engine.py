@@ -148,7 +148,15 @@ class _Training:
         return self.best is not None and self.best.is_exhausted
 
 
-def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begin: int, num_steps: int) -> _Training:
+def _training(
+    built: _Built,
+    config: dict[str, Any],
+    run: Run,
+    debug: bool,
+    begin: int,
+    num_steps: int,
+    resumed: Path | None = None,
+) -> _Training:
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
     saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"], last_step=begin)
     stop, evaluations = StopOnSignal(saver, run.abandon), Evaluations(built.evaluations, run.path / "train" / "eval")
@@ -158,7 +166,10 @@ def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begi
     best = KeepBest(saver, evaluations, metric, patience) if metric else None
     # `best` before `evaluations`, which note last that a pass is whole, and these before `saver`, so that a checkpoint
     # of a step with an evaluation never gets its name before the evaluation has begun
-    callbacks = [StepCounter(num_steps), best, evaluations, saver, stop, pictures, Progress(num_steps, evaluations)]
+    progress, restored = Progress(num_steps, evaluations), RestoredOptimizers(resumed)
+    callbacks: list[pl.Callback | None] = [
+        restored, StepCounter(num_steps), best, evaluations, saver, stop, pictures, progress
+    ]  # fmt: skip
     trainer = _trainer(
         config,
         run,
@@ -176,9 +187,8 @@ def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begi
 def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
     """Train an iterator to its last step, from a checkpoint if there is one."""
     iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
-    training = _training(built, config, run, debug, begin, num_steps)
+    training = _training(built, config, run, debug, begin, num_steps, resumed)
     trainer, evaluations = training.trainer, training.evaluations
-    trainer.callbacks.append(RestoredOptimizers(resumed))
     if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
         _make_up(training, built, run, begin)
     train_loader = _cached(built, config, trainer, debug)
