@@ -30,4 +30,4 @@ class Stopped(BaseException):
 
     def __init__(self, signum: int, state: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}{state}")
-        self.exit_code = 128 + signum
+        self.signum, self.state, self.exit_code = signum, state, 128 + signum

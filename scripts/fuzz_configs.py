@@ -1,10 +1,12 @@
 """Mutate configs, checkpoints and run folders at random, and count what goes wrong.
 
     python scripts/fuzz_configs.py --configs 1000 --checkpoints 300 --runs 200 --seed 0
+    python scripts/fuzz_configs.py --configs 40 --checkpoints 10 --runs 10 --complete
 
-Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or 120 s
-in all), folders that a refused start leaves half made, and files in other places. A case is repeated by its number:
-`--only configs:17`.
+Each case runs `edflow` in a process and a folder of its own. Counted are tracebacks, hangs (20 s of computing, or
+`--patience`), folders that a refused start leaves half made, and files in other places. The processes are forked from
+this one, which has imported everything; with `--complete` they begin as those of a user do. A case is repeated by its
+number: `--only configs:17`.
 """
 
 import argparse
@@ -30,7 +32,7 @@ import yaml
 from invariances.cli import edflow
 from invariances.training import engine  # noqa: F401  (imported once, before the processes part)
 
-SECONDS, PATIENCE = 20, 120
+SECONDS = 20  # of computing
 BAD_VALUES = [
     *(None, True, -1, 0, 1, 3, 10**6, 10**9, 10**30, -(10**9), 0.5, -2.5, 1e-300, 1e300, float("nan"), float("inf")),
     *("", "a", "../..", "/etc/passwd", "$\\frac{$", "\u0000", "x" * 300, "latest:", "os.system", "torch.nn.Linear"),
@@ -40,6 +42,8 @@ BAD_VALUES = [
 KEYS = ["fid", "trainer", "Model", "Loss", "Transformer", "keep_best", "seed", "n_data_processes", "evaluation", "x"]
 TRAINER = ["devices", "num_nodes", "min_steps", "precision", "strategy", "max_time", "limit_val_batches", "profiler"]
 TRAINING = ["optimizer_states", "lr_schedulers", "loops", "callbacks", "networks", "epoch", "global_step"]
+TRAINING_ON = r"\| [1-9]\d*/\d{6,} \["  # of a run of so many steps, which is no fault
+UNCOUNTED = {"data", "source", "home", "tmp"}  # folders in the home of the cases
 CONFIGS = ["clf", "ae", "gan", "diin", "cinn", "iin"]
 NETWORKS = ["clf", "ae", "pairs_clf", "pairs_ae"]  # that these need
 
@@ -152,7 +156,7 @@ CASES: dict[str, Callable[[Path, Path, random.Random], list[str]]] = {
 }
 
 
-def child(folder: Path, words: list[str]) -> None:
+def child(folder: Path, words: list[str], complete: bool) -> None:
     """Run `edflow` in this process, which then ends."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
@@ -161,6 +165,9 @@ def child(folder: Path, words: list[str]) -> None:
     with (folder.parent / f"{folder.name}.txt").open("w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+        if complete:
+            os.execv(sys.executable, [sys.executable, "-m", "invariances.cli.edflow", *words])
+        sys.argv, sys.modules["__main__"] = ["edflow", *words], edflow  # what Lightning starts for further devices
         code = 70
         try:
             code = edflow.main(words)
@@ -171,16 +178,24 @@ def child(folder: Path, words: list[str]) -> None:
         os._exit(code)
 
 
-def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[list[str], int, str]:
+def elsewhere(home: Path) -> dict[Path, int]:
+    """The files that no case may make, change or delete, with their times."""
+    places = [path for name in ("source", "home", "tmp") for path in (home / name).rglob("*") if path.is_file()]
+    return {path: path.lstat().st_mtime_ns for path in [*places, *home.iterdir()] if path.name not in UNCOUNTED}
+
+
+def run(
+    kind: str, number: int, options: argparse.Namespace, source: Path, home: Path
+) -> tuple[list[str], int, str]:
     """Run one case; returns what is wrong with it, its exit code and its output."""
     folder = home / f"{kind}-{number}"
     folder.mkdir()
-    words = CASES[kind](folder, source, random.Random(f"{seed} {kind} {number}"))
-    before = {path.name for path in folder.iterdir()}
+    words = CASES[kind](folder, source, random.Random(f"{options.seed} {kind} {number}"))
+    before, others = {path.name for path in folder.iterdir()}, elsewhere(home)
     started, process = time.monotonic(), os.fork()
     if process == 0:
-        child(folder, words)
-    while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() - started < PATIENCE:
+        child(folder, words, options.complete)
+    while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() - started < options.patience:
         time.sleep(0.02)
     wrong = [] if ended[0] else ["hang"]
     with contextlib.suppress(ProcessLookupError):
@@ -188,7 +203,7 @@ def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[li
     code = os.waitstatus_to_exitcode(ended[1]) if ended[0] else os.waitpid(process, 0)[1]
     output = (home / f"{kind}-{number}.txt").read_text(errors="replace")
     if ended[0] and code == -signal.SIGXCPU:
-        wrong.append("hang")
+        wrong += [] if re.search(TRAINING_ON, output) else ["hang"]
     elif ended[0] and (code < 0 or ((code == 70 or "Traceback (most" in output) and "-d" not in words)):
         wrong.append("killed" if code < 0 else "traceback")
     made = {path.name for path in folder.iterdir()} - before - {".invariances.yaml"}
@@ -196,6 +211,8 @@ def run(kind: str, number: int, seed: int, source: Path, home: Path) -> tuple[li
         wrong.append("partial folder")
     if unexpected := made - {"logs"}:
         wrong.append(f"made {sorted(unexpected)}")
+    if changed := {path for path, _ in elsewhere(home).items() ^ others.items()} - {folder, folder.with_suffix(".txt")}:
+        wrong.append(f"changed {sorted(map(str, changed))}")
     return wrong, code, f"edflow {' '.join(words)}\n{output}"
 
 
@@ -222,11 +239,17 @@ def main() -> int:
     for kind in CASES:
         parser.add_argument(f"--{kind}", type=int, default=20, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--complete", action="store_true", help="run whole processes, some seconds each")
+    parser.add_argument("--patience", type=float, default=120, help="seconds; more on a busy machine (default: 120)")
     parser.add_argument("--verbose", action="store_true", help="print the output of all cases")
     parser.add_argument("--only", metavar="KIND:NUMBER")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    os.environ["INVARIANCES_DATA"] = str(home / "data")
+    folders = {"HOME": "home", "TMPDIR": "tmp"}
+    folders |= dict.fromkeys(("INVARIANCES_DATA", "TORCH_HOME", "MPLCONFIGDIR"), "data")
+    for variable, name in folders.items():
+        (home / name).mkdir(exist_ok=True)
+        os.environ[variable] = str(home / name)
     source = home / "source"
     prepare(source)
     todo = [(kind, number) for kind in CASES for number in range(getattr(options, kind))]
@@ -235,11 +258,11 @@ def main() -> int:
     counts: Counter[str] = Counter()
     n_wrong = 0
     for kind, number in todo:
-        wrong, code, output = run(kind, number, options.seed, source, home)
+        wrong, code, output = run(kind, number, options, source, home)
         counts.update([kind, f"{kind}: exit {code}", *(f"{kind}: {each}" for each in wrong)])
         n_wrong += bool(wrong)
         if wrong or options.only or options.verbose:
-            print(f"{kind}:{number}: {', '.join(wrong)}\n{output[-1500:]}\n", flush=True)
+            print(f"{kind}:{number}: {', '.join(wrong)}\n{(output if options.only else output[-1500:])}\n", flush=True)
         shutil.rmtree(home / f"{kind}-{number}", ignore_errors=True)
         assert (source / "victim").read_text() == "mine"
     print(dict(counts), flush=True)

@@ -1,10 +1,12 @@
 """Kill trainings and reports at random moments, resume them, and compare with ones that were never interrupted.
 
-    python scripts/soak.py                  all tasks, 20 kills each: some ten minutes
+    python scripts/soak.py                  all tasks, 20 kills each: some twenty minutes
     python scripts/soak.py --kills 3 clf    a short form
+    python scripts/soak.py pair             SIGTERM, to a training of two processes, any of them or both
 
 Weights, logs, metrics and pictures must be equal, and no other files may be left. Each command runs in a process that
-is forked from this one, which has imported everything, so that kills meet the work and not the imports.
+is forked from this one, which has imported everything, so that kills meet the work and not the imports. A run that is
+finished before it was killed often enough is compared, and another one is begun.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +44,12 @@ TASKS = {  # in an order in which each finds the networks that it needs
     "pairs_ae": ["--Model/width", 4, "--evaluation/grid/n_images", 2],
     "diin": [*FLOW, "--Transformer/factor_config", "null"],
     "cinn": ["--Transformer/mid_channels", 8, "--Transformer/n_flows", 2, "--evaluation/faithfulness/n_images", 50],
+    "pair": ["--Model/width", 4, "--evaluation/grid/n_images", 2, "--Loss/disc_start", 12, "--Loss/disc_width", 4],
 }
 PREPARED = ("pairs_clf", "pairs_ae")  # trained for others, without kills
+PAIR = ["--trainer/devices", 2, "--batch_size", 10, "--trainer/limit_train_batches", 10, "--fid", "null"]
+PAIR += ["--num_steps", 40, "--decay_start", 20, "--keep_checkpoints", 1]  # as each stop saves a further one
+PATIENCE = 90  # seconds in which the processes of a training that was stopped have to end
 
 
 def main() -> int:
@@ -64,55 +71,128 @@ def soaked(task: str, kills: int) -> bool:
     duration = time.monotonic() - begin
     if task in PREPARED:
         return True
-    whole, done = newest(task, "whole"), 0
-    for _ in range(kills):
-        done += kill(lambda: words(task, "broken"), random.uniform(0, duration / 4))
-    finish(words(task, "broken"))
-    found = differences(whole, newest(task, "broken"))
-    found += report_differences(whole, kills) if task == "cinn" else []
-    print(f"{task}: {done} kills met a training; {'; '.join(found) or 'equal'}", flush=True)
+    done, found = 0, []
+    longest = duration if task == "pair" else duration / 4
+    for attempt in count():
+        name = f"broken{attempt}"
+        done += interrupted(task, name, kills - done, longest)
+        found += [f"{name}: {each}" for each in differences(newest(task, "whole"), newest(task, name))]
+        if done >= kills:
+            break
+    found += report_differences(newest(task, "whole"), kills) if task == "cinn" else []
+    print(f"{task}: {done} kills met {attempt + 1} trainings; {'; '.join(found) or 'equal'}", flush=True)
     return not found
+
+
+def interrupted(task: str, name: str, kills: int, longest: float) -> int:
+    """Kill a training after up to `longest` seconds, go on with it, and so forth; the number of kills that met it."""
+    stop = terminate if task == "pair" else kill
+    for done in range(kills):
+        if not stop(words(task, name), random.uniform(0, longest)):
+            return done
+    finish(words(task, name))
+    return kills
 
 
 def words(task: str, name: str) -> list[str]:
     """The command that begins a run of a task, or goes on with it."""
     run = newest(task, name)
+    two = PAIR if task == "pair" else []
     if run is not None:
-        return ["edflow", "-p", str(run.path), "-t", "-l", "warning"]
-    files = ["-b", DIGITS / f"{task}.yaml", *([DIGITS / "layers" / "logits.yaml"] if task == "cinn" else [])]
+        again = ["edflow", "-p", run.path, "-t", "-l", "warning", *two]
+        return [str(word) for word in again]
+    config = "gan" if task == "pair" else task
+    files = ["-b", DIGITS / f"{config}.yaml", *([DIGITS / "layers" / "logits.yaml"] if task == "cinn" else [])]
     # the name of the experiment is that of the config, so that others find the whole run by it
-    broken = ["--experiment_name", f"digits_{task}_broken"] if name == "broken" else []
-    return [str(word) for word in ("edflow", *files, "-t", *TASKS[task], *QUICK, "-n", f"{task}_{name}", *broken)]
+    broken = [] if name == "whole" else ["--experiment_name", f"digits_{task}_{name}"]
+    settings = [*TASKS[task], *QUICK, *two]
+    return [str(word) for word in ("edflow", *files, "-t", *settings, "-n", f"{task}_{name}", *broken)]
 
 
 def newest(task: str, name: str) -> Run | None:
     """The run of a task that was begun last; None if there is none yet."""
-    found = sorted(path.parent for path in Path("logs").glob(f"*_{task}_{name}*/configs") if any(path.iterdir()))
+    found = sorted(path.parent for path in Path("logs").glob(f"*_{task}_{name}/configs") if any(path.iterdir()))
     return Run.open(found[-1]) if found else None
 
 
 def start(words: list[str]) -> int:
-    """Run a command in a process of its own; its number."""
+    """Run a command in a process and a group of its own; its number."""
     if pid := os.fork():
         return pid
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
-    main = {"edflow": edflow.main, "invariances": command.main}[words[0]]
-    os._exit(main(words[1:]))
+    os.setsid()
+    sys.stdout = sys.stderr = open("output", "w")  # noqa: SIM115  # until the process ends
+    os.dup2(sys.stdout.fileno(), 1), os.dup2(sys.stdout.fileno(), 2)
+    module = {"edflow": edflow, "invariances": command}[words[0]]
+    sys.argv, sys.modules["__main__"] = words, module  # what Lightning starts for further devices
+    code = 70
+    try:
+        code = module.main(words[1:])
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def finish(words: list[str]) -> None:
     """Run a command to its end."""
-    _, status = os.waitpid(start(words), 0)
-    if status:
-        raise RuntimeError(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    require(ended(start(words)), [0], words)
 
 
-def kill(make: Callable[[], list[str]], seconds: float) -> bool:
+def ended(pid: int) -> int:
+    """Wait for the end of a process; its exit code, which is negative after a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def require(code: int, expected: list[int], words: list[str]) -> None:
+    """Raise an error if a command ended otherwise than expected."""
+    if code not in expected:
+        raise RuntimeError(f"{' '.join(words)} ended with {code}\n{Path('output').read_text()}")
+
+
+def kill(words: list[str], seconds: float) -> bool:
     """Begin a command and kill it; whether it was still at work."""
-    pid = start(make())
+    pid = start(words)
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    code = ended(pid)
+    require(code, [0, -signal.SIGKILL], words)
+    return code != 0
+
+
+def terminate(words: list[str], seconds: float) -> bool:
+    """Begin a training of two processes and send SIGTERM to the first, the second, or both; whether it was at work.
+
+    Raises:
+        RuntimeError: it ended with another exit code, or a process of it goes on.
+    """
+    pid = start(words)
+    time.sleep(seconds)
+    second = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1:]
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(random.choice([pid, -pid, *map(int, second)]), signal.SIGTERM)
+    await_end(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), pid, words)
+    code = ended(pid)
+    await_end(lambda: not is_at_work(pid), pid, words)
+    # Lightning kills the first one if the second one ends before it can handle signals
+    require(code, [0, 128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL], words)
+    return code != 0
+
+
+def await_end(has_ended: Callable[[], object], group: int, words: list[str]) -> None:
+    """Wait until a command that was stopped has ended; after `PATIENCE` seconds kill it and raise an error."""
+    deadline = time.monotonic() + PATIENCE
+    while not has_ended():
+        if time.monotonic() > deadline:
+            os.killpg(group, signal.SIGKILL)
+            raise RuntimeError(f"{' '.join(words)} goes on after SIGTERM\n{Path('output').read_text()}")
+        time.sleep(0.1)
+
+
+def is_at_work(group: int) -> bool:
+    """Whether a group of processes has any left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
 
 
 def differences(whole: Run, broken: Run) -> list[str]:
@@ -155,7 +235,9 @@ def report_differences(run: Run, kills: int) -> list[str]:
     begin = time.monotonic()
     finish([*report, "whole"])
     duration = time.monotonic() - begin
-    done = sum(kill(lambda: [*report, "broken"], random.uniform(0, duration)) for _ in range(kills))
+    done = 0
+    while done < kills:
+        done += kill([*report, "broken"], random.uniform(0, duration))
     finish([*report, "broken"])
     print(f"report: {done} kills met a report", flush=True)
     names = [{path.name for path in Path(folder).rglob("*")} for folder in ("whole", "broken")]

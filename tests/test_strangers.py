@@ -279,3 +279,99 @@ def test_half_an_evaluation_is_none_for_a_report(here):  # noqa: F811
     later = json.dumps(facts | {"time": "2026-11-25T11:00:00"})
     (half / "metrics.json").write_text(later[:-5])
     assert stored.newest(here / "run")[0].folder == whole
+
+
+def test_rows_of_a_damaged_table_are_left_out(here):  # noqa: F811
+    from invariances.training.loggers.csv import CSVLog
+
+    log = Path("metrics.csv")
+    log.write_text("step,a\n1,2.0\n2,3.0,4.0,5.0\n\N{SUPERSCRIPT TWO},1.0\nx,1.0\n3\n4,5.0,6")
+    CSVLog(log, 9).log_metrics({"a": 7.0}, 10)
+    assert log.read_text().split() == ["step,a", "1,2.0", "3,", "10,7.0"]
+    log.write_text("step,a\n1," + "x" * 200_000 + "\n")
+    with pytest.raises(UserError, match=r"metrics\.csv: cannot be read"):
+        CSVLog(log, 9).log_metrics({"a": 7.0}, 10)
+
+
+def cyclic():
+    config = {}
+    config["a"] = config
+    return config
+
+
+def nested():
+    value = 0
+    for _ in range(120):
+        value = [value]
+    return value
+
+
+ODD = {
+    "more values than are stored": (torch.zeros(1).expand(10**6, 10**6), "of more values than are stored"),
+    "a sparse tensor": (torch.eye(2).to_sparse(), "sparse"),
+    "a tensor without values": (torch.empty(10**6, 10**6, device="meta"), "without values"),
+    "a container inside of itself": (cyclic(), "nests more than 100 containers"),
+    "endless nesting": (nested(), "nests more than 100 containers"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("value", "fault"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("key", ["state_dict", "config"])
+def test_odd_values_in_a_checkpoint(here, value, fault, key):  # noqa: F811
+    state = {"state_dict": {"a": torch.zeros(1)}, "config": GOOD}
+    state[key] = state[key] | {"x": value}
+    torch.save(state, "a.ckpt")
+    with pytest.raises(UserError, match=rf"^a\.ckpt: .*({fault}|incomplete or not a checkpoint)"):
+        load_network("a.ckpt")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("key", [1, None, ("a", "b"), True, 1.5])
+def test_odd_names_of_weights(here, key):  # noqa: F811
+    torch.save({"state_dict": {key: torch.zeros(1)}, "config": GOOD}, "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt"):
+        load_network("a.ckpt")
+    torch.save({key: torch.zeros(1)}, "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt"):
+        load_network("a.ckpt", "invariances.models.DigitClassifier", {})
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_pipes_and_devices_among_settings_tables_and_configs(here, capsys, make):  # noqa: F811
+    from invariances.cli import invariances as command
+    from invariances.config.allowing import is_allowed
+    from invariances.evaluation.metrics.attributes.table import read_table
+
+    make(".invariances.yaml"), make("attributes.csv")
+    assert not is_allowed("os")
+    with pytest.raises(InvalidInput, match=r"attributes\.csv"):
+        read_table(Path("attributes.csv"), None, [0])
+    Path("configs").mkdir(), make("configs/a.yaml")
+    Path("configs/b.yaml").write_text("# \x1b[2JMine.\n")
+    assert command.main(["ls", "b.yaml"]) == 0
+    assert "\\x1b[2JMine" in capsys.readouterr().out
+
+
+def test_names_that_command_a_terminal_are_written_out(here, capsys):  # noqa: F811
+    Path("a.yaml").write_text(json.dumps({"\x1b]0;mine\x07": 1}))
+    assert "\x1b" not in run(capsys, "-b", "a.yaml", "-t")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../pyproject", "configs/../../../etc/passwd", "/"])
+def test_only_what_comes_with_the_package_is_copied(here, capsys, name):  # noqa: F811
+    from invariances.cli import invariances as command
+
+    assert command.main(["cp", name, "copied"]) == 2
+    assert "no such config in the package" in capsys.readouterr().err and not Path("copied").exists()
+
+
+def test_tables_of_attributes_say_one_thing_of_each_image(here):  # noqa: F811
+    from invariances.evaluation.metrics.attributes.table import read_table
+
+    Path("a.csv").write_text("index,age\n0,1\n0,2\n")
+    with pytest.raises(InvalidInput, match=r"a\.csv: index 0 has two rows or more"):
+        read_table(Path("a.csv"), None, [0])
+    Path("a.csv").write_text("index,age\n0,inf\n1,2,3,4\n")
+    assert torch.equal(read_table(Path("a.csv"), None, [0, 1])["age"].nan_to_num(-1), torch.tensor([-1.0, 2]))

@@ -35,10 +35,10 @@ from invariances.cli.series import check_series, is_series, train_series
 from invariances.config.keys import KEYS
 from invariances.config.spelling import refuse_misspelt
 from invariances.errors import Stopped, UserError
-from invariances.utils.names import nearest
+from invariances.utils.names import nearest, printable
 from invariances.utils.process_settings import set_up_process
 from invariances.utils.shipped_configs import find_config
-from invariances.utils.signals import raise_on_signals
+from invariances.utils.signals import raise_on_signals, stop_first
 
 log = logging.getLogger("invariances.edflow")
 
@@ -137,10 +137,12 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if {"-d", "--debug"} & set(words):
             traceback.print_exc()
-        print(f"edflow: error: {error}", file=sys.stderr)
+        print(printable(f"edflow: error: {error}"), file=sys.stderr)
         return 2
     except Stopped as stop:
         print(f"edflow: {stop}", file=sys.stderr)
+        if not stop.state:  # else all processes have agreed on it
+            stop_first(stop.signum)
         return stop.exit_code
 
 

@@ -9,6 +9,7 @@ from invariances.cli import demo, export, layers, report, study, zoo
 from invariances.cli.command_line import Parser
 from invariances.cli.shipped import cp, data, ls, validate
 from invariances.errors import Stopped, UserError
+from invariances.utils.names import printable
 from invariances.utils.signals import raise_on_signals
 
 # A command is a module with `HELP`, one line; `EXAMPLES`; `add_arguments(parser)`; and `run(options)`.
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"invariances: {stop}", file=sys.stderr)
         return stop.exit_code
     except UserError as error:
-        print(f"invariances: error: {error}", file=sys.stderr)
+        print(printable(f"invariances: error: {error}"), file=sys.stderr)
         return 2
     return 0
 

@@ -23,7 +23,7 @@ import yaml
 
 from invariances.config.older.aliases import ALIASES
 from invariances.errors import UserError
-from invariances.utils.files import atomic_write, cache_root, data_root
+from invariances.utils.files import atomic_write, cache_root, data_root, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +179,7 @@ def _remembered(key: str) -> list[str]:
     try:
         if not SETTINGS.exists():
             return []
-        with SETTINGS.open(encoding="utf-8") as file:
-            settings = yaml.safe_load(file.read(MOST_BYTES))
+        settings = yaml.safe_load(read_bytes(SETTINGS, MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         log.warning("%s: cannot be read (%s); it allows nothing", SETTINGS, type(error).__name__)
         return []

@@ -53,6 +53,7 @@ POSITIVE = (  # arguments of the Trainer that switch training or validation off 
     "val_check_interval",
 )
 MOST_NODES = 10_000
+UNUSED_PRECISIONS = {64, "64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"}
 LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
 OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # keys for which null means: not given
@@ -72,8 +73,9 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
         UserError: all mistakes, one a line.
     """
     given = {name: value for name, value in config.items() if value is not None or name not in OPTIONAL}
-    parts = [_run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train), _evaluations(given)]
-    parts += [_places(given), _integrations(given), _trainer(given), _cache(given), _iterator(given)]
+    parts = [_numbers(given), _run_keys(given), _mode(given, train), _pairs(given, train), _datasets(given, train)]
+    parts += [_evaluations(given), _places(given), _integrations(given), _trainer(given), _cache(given)]
+    parts.append(_iterator(given))
     first: dict[str, str] = {}  # of each key: one mistake may bring others with it
     for line in chain.from_iterable(parts):
         first.setdefault(line.partition(": ")[0], line)
@@ -84,6 +86,15 @@ def check(config: Mapping[str, Any], train: bool = True) -> dict[str, Any]:
         raise UserError("\n  ".join([f"{len(found)} mistakes in the config", *found]))
     defaults = {name: key.default for name, key in KEYS.items() if key.default is not None}
     return given | {name: value for name, value in defaults.items() if name not in given}
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[str]:
+    """Numbers that no tensor can hold, anywhere in the config."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield from _numbers(item, f"{key}/{name}".lstrip("/"))
+    if type(value) is int and abs(value) >= LARGEST:
+        yield f"{key}: {show(value)}; expected a number between -2^63 and 2^63"
 
 
 def _run_keys(config: Mapping[str, Any]) -> Iterator[str]:
@@ -204,6 +215,9 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     for name, most in {"devices": max(16, n_cpus()), "num_nodes": MOST_NODES}.items():
         if type(section.get(name)) in (int, float) and section[name] > most:
             yield f"trainer/{name}: got {section[name]}; expected at most {most} on this machine"
+    if (precision := section.get("precision")) in UNUSED_PRECISIONS:
+        reason = "evaluations and pictures need weights in single precision"
+        yield f"trainer/precision: got {precision}; expected 32-true, 16-mixed or bf16-mixed, since {reason}"
     rest = {name: value for name, value in section.items() if name not in SET_BY_RUN}
     yield from find_and_bind(partial(known_class, "pytorch_lightning.Trainer"), rest, "trainer")
 

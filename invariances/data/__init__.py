@@ -9,7 +9,7 @@ seed, the epoch and the example; test sets are the same in every epoch and run.
 - MNIST: `MNISTTrain/Test`, in colour `SingleColorfulMNISTTrain/Test`, pairs `ColorfulMNISTTrain/Test`
 - FashionMNIST: `FashionMNISTTrain/Test`, pairs `ColorfulFashionMNISTTrain/Test`
 - CIFAR10: `CIFAR10Train/Test`
-- CelebA: `CelebATrain/Test`, pairs `FactorCelebATrain/Test`
+- CelebA: `CelebATrain/Validation/Test`, pairs `FactorCelebATrain/Test`
 - ImageNet: `ImageNetTrain/Validation`, its carnivores `ImageNetAnimalsTrain/Validation`
 - AnimalFaces: `AnimalFacesTrain/Test`, `AnimalFacesSharedTrain/Test`, `AnimalFacesRestrictedTrain/Test`
 - inputs of BigGAN: `BigGANSamplesTrain/Test`
@@ -33,7 +33,13 @@ from invariances.data.sets.animalfaces import (
 )
 from invariances.data.sets.array_file import ArrayFile
 from invariances.data.sets.biggan import BigGANSamplesTest, BigGANSamplesTrain
-from invariances.data.sets.celeba import CelebATest, CelebATrain, FactorCelebATest, FactorCelebATrain
+from invariances.data.sets.celeba import (
+    CelebATest,
+    CelebATrain,
+    CelebAValidation,
+    FactorCelebATest,
+    FactorCelebATrain,
+)
 from invariances.data.sets.cifar import CIFAR10Test, CIFAR10Train
 from invariances.data.sets.digits import (
     ColorfulDigitsPairsTest,
@@ -77,6 +83,7 @@ __all__ = [
     "CIFAR10Train",
     "CelebATest",
     "CelebATrain",
+    "CelebAValidation",
     "ColorfulDigitsPairsTest",
     "ColorfulDigitsPairsTrain",
     "ColorfulDigitsTest",

@@ -3,9 +3,10 @@
 The value of each widget stands in the URL, so that a page can be sent to others; uploads do not.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
 from typing import Any, Final
 
@@ -43,6 +44,18 @@ def page(title: str, text: str) -> Iterator[None]:
         st.error(reason(UserError(str(error))))
     except torch.OutOfMemoryError:
         st.error("This does not fit into the memory: choose fewer samples or a smaller model.")
+    except OverflowError:
+        odd = [name for name, text in st.query_params.to_dict().items() if _is_number_beyond_all(text)]
+        if not odd:
+            raise
+        st.error(f"The address of this page has an infinite {', '.join(odd)}: open it without.")
+
+
+def _is_number_beyond_all(text: str) -> bool:
+    """Whether a value of the address is infinite, over which Streamlit's widgets stumble."""
+    with suppress(ValueError):
+        return math.isinf(float(text))
+    return False
 
 
 def runs_given() -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from invariances.errors import InvalidInput
-from invariances.utils.arguments import require_at_least
+
+MOST_LAYERS = 30  # no image is larger than their 2^num_layers
 
 
 class PatchDiscriminator(nn.Module):
@@ -25,7 +26,7 @@ class PatchDiscriminator(nn.Module):
         spectral_norm: divide the weights of all convolutions by their largest singular value, too.
 
     Raises:
-        InvalidInput: num_layers is below 1; see also `forward`.
+        InvalidInput: num_layers is not 1 to `MOST_LAYERS`; see also `forward`.
 
     Source: Isola et al. 2017, Image-to-image translation with conditional adversarial networks, section 3.2;
     Miyato et al. 2018, Spectral normalization for generative adversarial networks.
@@ -39,7 +40,8 @@ class PatchDiscriminator(nn.Module):
         self, in_channels: int, num_layers: int = 3, width: int = 64, spectral_norm: bool = False
     ) -> None:
         super().__init__()
-        require_at_least(num_layers=(num_layers, 1))
+        if not 1 <= num_layers <= MOST_LAYERS:
+            raise InvalidInput(f"num_layers is {num_layers}; expected 1 to {MOST_LAYERS}")
         self.in_channels = in_channels
         self.min_size = 3 * 2**num_layers
         channels = [width * min(2**scale, 8) for scale in range(num_layers + 1)]

@@ -4,6 +4,7 @@ import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ class LPIPS(nn.Module):
 
     torchmetrics provides the network and its learned weights; the VGG16 backbone (528 MB) is downloaded on first
     use to torch's folder of checkpoints. One-channel images are repeated to three channels. Images below 16 pixels
-    a side, too small for VGG's pooling, are enlarged by an integer factor (nearest neighbour).
+    a side, too small for VGG's pooling, are enlarged by an integer factor (nearest neighbour). Images are in [-1, 1],
+    which the first pair is checked for; of one image of it, such as a reconstruction, any values are taken.
 
     Raises:
         UserError: the backbone's file cannot be downloaded or is damaged.
-        InvalidInput: images that have neither 1 nor 3 channels.
+        InvalidInput: images that have neither 1 nor 3 channels; bytes; a first pair that is not in [-1, 1].
 
     Source: Zhang et al. 2018, The unreasonable effectiveness of deep features as a perceptual metric, eq. 1.
     """
@@ -40,6 +42,7 @@ class LPIPS(nn.Module):
         super().__init__()
         _check_backbone()
         self.network = LearnedPerceptualImagePatchSimilarity(net_type="vgg").net
+        self._is_checked = False
 
     def forward(
         self,
@@ -47,6 +50,9 @@ class LPIPS(nn.Module):
         image2: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, " batch"]:
         """Distance ≥ 0 of each pair of images in [-1, 1], (B,); 0 for equal images."""
+        if not self._is_checked:
+            _require_signed_range(image1, image2)
+            self._is_checked = True
         return self.network(self._prepare(image1), self._prepare(image2)).flatten()
 
     def _prepare(self, image: Tensor) -> Tensor:
@@ -126,14 +132,37 @@ def perceptual_distance(choice: str | Mapping[str, Any] | nn.Module) -> nn.Modul
     [0.0, 0.0]
     """
     if isinstance(choice, nn.Module):
-        return choice
+        return _require_two_images(choice)
     if choice == "lpips":
         return LPIPS()
     if isinstance(choice, Mapping) and set(choice) == {"checkpoint", "layers"}:
         if not isinstance(choice["checkpoint"], nn.Module):
             raise InvalidInput(f"perceptual: expected a loaded network as checkpoint, got {choice['checkpoint']!r}")
-        return FeatureDistance(choice["checkpoint"], choice["layers"])
+        layers = choice["layers"]
+        return FeatureDistance(choice["checkpoint"], layers if isinstance(layers, str) else _names(layers))
     raise InvalidInput(f'perceptual: expected "lpips" or {{checkpoint: network, layers: [names]}}, got {choice!r}')
+
+
+def _require_signed_range(image1: Tensor, image2: Tensor) -> None:
+    """Raise InvalidInput unless one of two images, as far as one can see, is in [-1, 1]."""
+    ranges = [(float(image.min()), float(image.max())) for image in (image1, image2)]
+    if any(low >= -1.01 and high <= 1.01 and (low < 0 or low == high) for low, high in ranges):
+        return
+    found = " and ".join(f"[{low:g}, {high:g}]" for low, high in ranges)
+    hint = "are they in [0, 1]?" if all(high <= 1 for _, high in ranges) else "are they bytes?"
+    raise InvalidInput(f"LPIPS: expected images in [-1, 1], got values in {found}: {hint}")
+
+
+def _require_two_images(distance: nn.Module) -> nn.Module:
+    """Raise InvalidInput if a module does not take two images."""
+    try:
+        signature(distance.forward).bind(None, None)
+    except TypeError as error:
+        name = type(distance).__name__
+        raise InvalidInput(
+            f"perceptual: {name} does not take two images ({error}); expected {{checkpoint: network, layers: [names]}}"
+        ) from error
+    return distance
 
 
 def _check_backbone() -> None:
@@ -158,6 +187,13 @@ def _check_layer(network: nn.Module, name: str) -> None:
     names = [known for known, _ in network.named_modules() if known]
     if name not in names:
         raise InvalidInput(f"{type(network).__name__} has no layer {name!r}{hint(name, names)}")
+
+
+def _names(layers: Any) -> list[str]:
+    """Names in a list; InvalidInput if there are none, or other values."""
+    if not isinstance(layers, Sequence) or not layers or not all(isinstance(name, str) for name in layers):
+        raise InvalidInput(f"layers is {str(layers)[:60]}; expected a list of the names of at least one layer")
+    return list(layers)
 
 
 def _keep(outputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -10,6 +10,7 @@ from invariances.errors import InvalidInput
 from invariances.flows.layers.actnorm import ActNormLayer
 
 Norm = Literal["an", "bn", "none"]
+MOST_HALVINGS = 30  # of a grid; there is no larger image, and 2^n_down stays small
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "an": ActNormLayer,
@@ -31,13 +32,13 @@ def grid_size(in_size: int, n_down: int) -> int:
     """Side of the grid after `n_down` halvings of `in_size` pixels.
 
     Raises:
-        InvalidInput: n_down is below 1, or in_size is no multiple of 2^n_down.
+        InvalidInput: n_down is not 1 to `MOST_HALVINGS`, or in_size is no multiple of 2^n_down.
 
     >>> grid_size(32, n_down=4)
     2
     """
-    if n_down < 1:
-        raise InvalidInput(f"n_down is {n_down}; expected 1 or more")
+    if not 1 <= n_down <= MOST_HALVINGS:
+        raise InvalidInput(f"n_down is {n_down}; expected 1 to {MOST_HALVINGS}")
     step = 2**n_down
     if in_size < step or in_size % step:
         nearest = step * max(1, (in_size + step // 2) // step)

@@ -3,7 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from invariances.errors import InvalidInput, UserError
 from invariances.models.studied.preprocess import Preprocess
 from invariances.models.studied.weight_files import is_file, load_file
+from invariances.utils.hub_client import answering, is_of_client
 from invariances.utils.memory import is_out_of_memory
 from invariances.utils.names import hint
 
@@ -231,7 +232,8 @@ def _timm(name: str, weights: str | None, arguments: dict[str, Any]) -> LoadedNe
         name = f"{name}.{weights}"
     remedy = "they come from the Hugging Face hub; try again when it can be reached, or by hand: "
     remedy += f"{_by_hand(name)}; {WITHOUT}"
-    with _refused(f"timm:{name}"), _explained(f"weights of timm:{name}", remedy):
+    reaching = nullcontext() if weights is None else answering()
+    with _refused(f"timm:{name}"), _explained(f"weights of timm:{name}", remedy), reaching:
         network = timm.create_model(name, pretrained=weights is not None, **arguments)
     trained = timm.data.resolve_model_data_config(network)
     in_channels, height, width = trained["input_size"]
@@ -290,8 +292,9 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
     """Turn failed downloads, wrong hashes and damaged files into a UserError; out of memory passes through."""
     try:
         yield
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        if is_out_of_memory(error):
+    except Exception as error:
+        of_files = isinstance(error, (OSError, RuntimeError, EOFError, UnpicklingError))
+        if is_out_of_memory(error) or not (of_files or is_of_client(error)):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{what}: {reason}; {remedy}") from error

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from invariances.errors import Stopped, UserError
+from invariances.config.signatures import prefix_errors
+from invariances.errors import InvalidInput, Stopped, UserError
 from invariances.studies.findings import Finding, check_autoencoder, check_layer, last_losses
 from invariances.studies.planning import FILE, REPORT, Plan, facts, require_space, side_by_side, write_plan
 from invariances.studies.quality import RESTART
@@ -16,7 +17,7 @@ from invariances.studies.recipes import AUTOENCODER, Recipe
 from invariances.studies.request import duration
 from invariances.studies.steps import is_done, results, train
 from invariances.training.jobs import Job, run_jobs, visible_gpus
-from invariances.utils.files import held_by_one
+from invariances.utils.files import held_by_one, require_own_files
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +187,8 @@ def run_study(plan: Plan, run: Runner = in_processes, say: Say = print) -> Done:
         Stopped: by a signal.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
+    with prefix_errors("--name", InvalidInput):
+        require_own_files(plan.folder)
     with held_by_one(plan.folder / ".running") as holder:
         if holder is not None:
             raise UserError(f"{plan.folder}: process {holder} is at this study; wait until it ends, or use --name")

@@ -9,6 +9,7 @@ from typing import Any
 
 from invariances.config.parts import PARTS
 from invariances.config.reading import dump, read_file
+from invariances.config.signatures import mistakes
 from invariances.config.sizes import total_memory
 from invariances.errors import UserError
 from invariances.models import Layer
@@ -172,10 +173,28 @@ def plan_study(request: Request, keep: bool = True) -> Plan:
     plan = replace(plan, z_dim=trained.z_dim if trained else plan.first.config["Model"]["z_dim"])  # type: ignore
     plan = replace(plan, findings=(*check_images(images), *check_network(network, request.model)))
     if stored.get("quality"):
-        quality = Quality(**stored["quality"])
-        costs = {name: timing.Cost(**cost) for name, cost in stored["costs"].items()}
-        return replace(plan, quality=quality, precision=stored["precision"], costs=costs)
+        return _as_stored(plan, stored)
     return _within_budget(_measured(plan, trained), trained)
+
+
+def _as_stored(plan: Plan, stored: Mapping[str, Any]) -> Plan:
+    """The plan with what an earlier start of it has measured.
+
+    Raises:
+        UserError: the file does not hold that.
+    """
+    quality, costs, precision = stored["quality"], stored.get("costs"), str(stored.get("precision"))
+    found = [*mistakes(Quality, quality, "quality")]
+    if not isinstance(costs, Mapping) or not costs.keys() >= {recipe.name for recipe in plan.recipes}:
+        costs = {}
+        found.append("costs: not those of all trainings")
+    found += [line for name, cost in costs.items() for line in mistakes(timing.Cost, cost, f"costs/{name}")]
+    if precision not in timing.BYTES:
+        found.append(f"precision: {precision}")
+    if found:
+        raise UserError(f"{plan.folder / FILE}: is damaged ({found[0]}); remove it to plan anew")
+    measured = {name: timing.Cost(**cost) for name, cost in costs.items()}
+    return replace(plan, quality=Quality(**quality), precision=precision, costs=measured)
 
 
 def _stored(request: Request) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from invariances.training.identity import require_same_networks
 from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.representation_cache import CacheSettings, with_cache
+from invariances.training.restoring import RestoredOptimizers
 from invariances.training.run import Run
 from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 # Errors that Lightning raises for arguments of the Trainer that do not fit together, or not this machine.
 REFUSALS = (MisconfigurationException, TypeError, ValueError, RuntimeError)
+
+LIGHTNING = {"pytorch_lightning", "lightning_fabric"}  # the packages that it consists of
 
 # Parts of Lightning's warnings that do not apply here.
 IGNORED_WARNINGS = (
@@ -145,7 +148,15 @@ class _Training:
         return self.best is not None and self.best.is_exhausted
 
 
-def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begin: int, num_steps: int) -> _Training:
+def _training(
+    built: _Built,
+    config: dict[str, Any],
+    run: Run,
+    debug: bool,
+    begin: int,
+    num_steps: int,
+    resumed: Path | None = None,
+) -> _Training:
     log_freq = DEBUG_STEPS if debug else config["log_freq"]
     saver = Checkpoints(run.checkpoints, config, config["ckpt_freq"], config["keep_checkpoints"], last_step=begin)
     stop, evaluations = StopOnSignal(saver, run.abandon), Evaluations(built.evaluations, run.path / "train" / "eval")
@@ -155,7 +166,10 @@ def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begi
     best = KeepBest(saver, evaluations, metric, patience) if metric else None
     # `best` before `evaluations`, which note last that a pass is whole, and these before `saver`, so that a checkpoint
     # of a step with an evaluation never gets its name before the evaluation has begun
-    callbacks = [StepCounter(num_steps), best, evaluations, saver, stop, pictures, Progress(num_steps, evaluations)]
+    progress, restored = Progress(num_steps, evaluations), RestoredOptimizers(resumed)
+    callbacks: list[pl.Callback | None] = [
+        restored, StepCounter(num_steps), best, evaluations, saver, stop, pictures, progress
+    ]  # fmt: skip
     trainer = _trainer(
         config,
         run,
@@ -173,7 +187,7 @@ def _training(built: _Built, config: dict[str, Any], run: Run, debug: bool, begi
 def _fit(built: _Built, resumed: Path | None, config: dict[str, Any], run: Run, debug: bool) -> None:
     """Train an iterator to its last step, from a checkpoint if there is one."""
     iterator, begin, num_steps = built.iterator, int(built.iterator.step), int(built.iterator.num_steps or 0)
-    training = _training(built, config, run, debug, begin, num_steps)
+    training = _training(built, config, run, debug, begin, num_steps, resumed)
     trainer, evaluations = training.trainer, training.evaluations
     if evaluations.is_begun(begin) and not evaluations.is_whole(begin):
         _make_up(training, built, run, begin)
@@ -307,14 +321,15 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
 def _trainer_explained() -> Generator[None]:
     """Raise a UserError where Lightning refuses the `trainer` section.
 
-    That is an error of a `raise` statement in Lightning. A call in Lightning of other code that fails, such as a hook
-    with the wrong arguments, is none.
+    That is an error of a `raise` statement in Lightning or its core, Fabric. A call in Lightning of other code that
+    fails, such as a hook with the wrong arguments, is none.
     """
     try:
         yield
     except REFUSALS as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1]
-        if "pytorch_lightning" not in Path(innermost.filename).parts or not (innermost.line or "").startswith("raise "):
+        parts, line = Path(innermost.filename).parts, innermost.line or ""
+        if not LIGHTNING & {*parts} or not line.startswith("raise "):
             raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 

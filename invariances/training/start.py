@@ -17,6 +17,7 @@ from invariances.errors import UserError
 from invariances.training.run import SAVED, Run, resolve_checkpoint
 from invariances.utils import checkpoints
 from invariances.utils.files import failed_writing_explained
+from invariances.utils.signals import FIRST_PROCESS
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ def _run_of(
             run.save_config(config, kind)
             print(run.path, flush=True)
             log.info("%s", dump(config))
-            os.environ[JOINED] = str(run.path)
+            os.environ |= {JOINED: str(run.path), FIRST_PROCESS: str(os.getpid())}
             if _is_of_torchrun():
                 _torchrun_store().set(JOINED, str(run.path))
             yield run
@@ -156,7 +157,8 @@ def _run_of(
         run.abandon()
         raise
     finally:
-        os.environ.pop(JOINED, None)
+        for name in (JOINED, FIRST_PROCESS):
+            os.environ.pop(name, None)
 
 
 def _joined() -> str | None:

@@ -12,8 +12,10 @@ import torch
 
 from invariances.errors import SIGNALS, Stopped
 from invariances.training.saving import Checkpoints
+from invariances.utils.signals import first_process
 
 GRACE = 2.0  # seconds that a waiting process has to notice a signal
+ORPHANED = 10.0  # and for which it goes on when the process that started it has ended
 
 
 class StopOnSignal(pl.Callback):
@@ -100,7 +102,9 @@ class StopOnSignal(pl.Callback):
 
 
 class Waits:
-    """End the process on a signal even while it waits for others, where Python's own handlers do not run.
+    """End the process even while it waits for others, where Python's own handlers do not run.
+
+    That is, on a signal, or when it was started for a further device by a process that has ended meanwhile.
 
     Args:
         on_end: called before the process ends.
@@ -122,6 +126,8 @@ class Waits:
         os.set_blocking(writer, False)
         self._before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+        if (first := first_process()) is not None:
+            threading.Thread(target=self._watch_first, args=(first,), daemon=True).start()
 
     def end(self) -> None:
         """End it."""
@@ -141,3 +147,11 @@ class Waits:
                     self.on_end()
                     print(f"stopped by {signal.Signals(byte[0]).name} while waiting", file=sys.stderr, flush=True)
                     os._exit(128 + byte[0])
+
+    def _watch_first(self, pid: int) -> None:
+        """End this process some time after the one that started it: it may wait for that one for half an hour."""
+        while os.getppid() == pid:
+            if self._over.wait(1):
+                return
+        if not self._over.wait(ORPHANED):
+            os._exit(1)

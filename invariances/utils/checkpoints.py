@@ -35,6 +35,8 @@ RESUME_KEYS = {"optimizer_states", "loops", "pytorch-lightning_version"}  # need
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 SOURCES = "give the checkpoint of a run, latest:EXPERIMENT, or a released one (invariances zoo ls lists them)"
 MOST_STEPS = 10**12
+MOST_NESTED = 100  # containers in one another
+MOST_REPEATED = 10**8  # bytes of values that a tensor may repeat, as one does that was expanded
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes of files of torch < 1.6, which are no zip
 
 
@@ -121,7 +123,26 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {unreadable(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}; expected a dict with the weights of a model")
+    if others := [name for name in state if not isinstance(name, str)]:
+        raise UserError(f"{path}: holds {str(others[0])[:60]} as a name; expected a dict of weights by their names")
+    if fault := next(_oddities(state), None):
+        raise UserError(f"{path}: {fault}; expected plain tensors and values")
     return state
+
+
+def _oddities(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """What would end later work in other errors: endless nesting, tensors without values, or with more than stored."""
+    if depth > MOST_NESTED:
+        yield f"nests more than {MOST_NESTED} containers, first in {key[:60]}"
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in items:
+        yield from _oddities(item, key or str(name), depth + 1)
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            yield f"{key} holds a tensor that is sparse, quantised or without values"
+        elif value.numel() * value.itemsize > value.untyped_storage().nbytes() + MOST_REPEATED:
+            yield f"{key} holds a tensor of shape {tuple(value.shape)}, of more values than are stored"
 
 
 def _load_model_folder(folder: Path) -> dict[str, Any]:
@@ -257,7 +278,7 @@ def weights_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     for _ in CONTAINERS:  # each may hold another one; a hostile file holds itself
         inner = [state[name] for name in CONTAINERS if isinstance(state.get(name), Mapping)]
         state = inner[0] if inner else state
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def restore(iterator: nn.Module, path: Path, resume: bool = False) -> dict[str, Any]:

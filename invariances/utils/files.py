@@ -100,12 +100,12 @@ def require_unpacked_size(path: Path, most: int) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file; invalid bytes become U+FFFD.
+    """The lines of a UTF-8 text file, with or without a byte-order mark; invalid bytes become U+FFFD.
 
     Raises:
         InvalidInput: it cannot be read.
     """
-    return read_bytes(path).decode(errors="replace").splitlines()
+    return read_bytes(path).decode("utf-8-sig", errors="replace").splitlines()
 
 
 def half_path(path: Path, seed: int) -> Path:

@@ -30,3 +30,12 @@ def hint(name: Any, known: Collection[str]) -> str:
     if near := nearest(name, known):
         return f"; did you mean {near}?"
     return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= FEW else ""
+
+
+def printable(text: str) -> str:
+    r"""Text without characters that command a terminal; lines and tabs stay.
+
+    >>> printable("a\x1b[2Jb\n")
+    'a\\x1b[2Jb\n'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

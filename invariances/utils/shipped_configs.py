@@ -39,7 +39,7 @@ def config_files() -> dict[str, Path]:
 
 
 def _yaml(root: Path) -> list[Path]:
-    return list(root.rglob("*.yaml"))
+    return [path for path in root.rglob("*.yaml") if path.is_file()]
 
 
 def find_shipped(name: str) -> Path:
@@ -55,10 +55,11 @@ def find_shipped(name: str) -> Path:
     (True, 'clf.yaml')
     """
     parts = Path(name).parts[Path(name).parts[:1] == (TOP,) :]
-    own = ROOT.joinpath(*parts)
-    for path in (own, own.with_name(f"{own.name}.yaml")):
-        if path.exists() and parts and ".." not in parts:
-            return path
+    own = ROOT.joinpath(*parts)  # elsewhere, if the name is an absolute path
+    if parts and ".." not in parts and own.is_relative_to(ROOT):
+        for path in (own, own.with_name(f"{own.name}.yaml")):
+            if path.exists():
+                return path
     known = [title for path in _yaml(ROOT) for title in _titles(path.relative_to(ROOT))]
     raise UserError(f"{name}: no such config in the package{hint('/'.join(parts), known)}; see invariances ls")
 

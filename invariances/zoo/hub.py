@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from invariances.errors import UserError
+from invariances.utils.hub_client import answering, is_of_client
 
 PREFIX = "hub:"
 FILES = ("config.json", "model.safetensors", "README.md")  # nothing else is read or written
@@ -30,9 +31,10 @@ def fetch(text: str) -> Path:
         UserError: no such model, or the hub cannot be reached; says what to do by hand.
     """
     name = _checked(text.removeprefix(PREFIX))
+    client = _client()
     by_hand = f"download {', '.join(FILES[:2])} from {_endpoint()}/{name} into a folder, and give its path"
-    with _explained(f"{PREFIX}{name}", f"try again, or by hand: {by_hand}"):
-        folder = Path(_client().snapshot_download(name, allow_patterns=list(FILES), endpoint=_endpoint()))
+    with _explained(f"{PREFIX}{name}", f"try again, or by hand: {by_hand}"), answering(_endpoint()):
+        folder = Path(client.snapshot_download(name, allow_patterns=list(FILES), endpoint=_endpoint()))
     if not (folder / FILES[0]).is_file():
         raise UserError(f"{PREFIX}{name}: has no {FILES[0]}; expected a model from invariances export")
     return folder
@@ -52,8 +54,9 @@ def push(folder: Path, name: str) -> str:
         UserError: it was not uploaded.
     """
     name = _checked(name.removeprefix(PREFIX))
-    with _explained(f"{PREFIX}{name}", "nothing was uploaded; hf auth login signs you in"):
-        api = _client().HfApi(endpoint=_endpoint())
+    client = _client()
+    with _explained(f"{PREFIX}{name}", "nothing was uploaded; hf auth login signs you in"), answering(_endpoint()):
+        api = client.HfApi(endpoint=_endpoint())
         api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES))
     return f"{_endpoint()}/{name}"
@@ -83,8 +86,7 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from_network = type(error).__module__.startswith("httpx")  # the client's library, whose name has a version
-        if not from_network and not isinstance(error, (OSError, ValueError, RuntimeError)):
+        if not is_of_client(error) and not isinstance(error, (OSError, ValueError, RuntimeError)):
             raise
         raise UserError(f"{what}: {_reason(error)}; {remedy}") from error
 

@@ -131,6 +131,6 @@ class TestData:
 
     def test_a_part(self, capsys):
         assert [line.split()[0] for line in out(capsys, "data", "celeba")[1:]] == [
-            "CelebATest", "CelebATrain", "FactorCelebATest", "FactorCelebATrain"
+            "CelebATest", "CelebATrain", "CelebAValidation", "FactorCelebATest", "FactorCelebATrain"
         ]
         assert "zebra: no data set has this in its name" in complaint(capsys, "data", "zebra")[0]

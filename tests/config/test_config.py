@@ -555,6 +555,17 @@ class TestNames:
             good(trainer={"max_steps": 5})
         )
         assert "trainer/precision" in complaint(good(trainer={"precision": "bf17"}))
+
+    @pytest.mark.parametrize("precision", [64, "64-true", "16-true", "bf16-true", "transformer-engine"])
+    def test_C29_weights_stay_in_single_precision(self, precision):
+        message = complaint(good(trainer={"precision": precision}))
+        assert f"trainer/precision: got {precision}; expected 32-true, 16-mixed or bf16-mixed" in message
+
+    @pytest.mark.parametrize("n", [10**30, -(10**19)])
+    def test_numbers_that_no_tensor_holds(self, n):
+        assert "Model/width: " in complaint(good(Model={"width": n})) and "expected a number between" in complaint(
+            good(Model={"width": n})
+        )
         assert "trainer/fast_dev_run: is set by the run; use -d" in complaint(good(trainer={"fast_dev_run": True}))
 
     @pytest.mark.parametrize("name", ["check_val_every_n_epoch", "limit_train_batches", "limit_val_batches"])

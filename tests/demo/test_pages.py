@@ -57,6 +57,19 @@ def test_every_page_opens(name):
     assert app.title and app.selectbox(key="network" + ("_1" if name == "texture_bias" else "")).value
 
 
+@pytest.mark.parametrize(("value", "error"), [("nan", None), ("-1", None), ("inf", "has an infinite seed: open it")])
+def test_odd_values_in_the_address(value, error):
+    app = AppTest.from_file(str(PAGES / "representations.py"), default_timeout=60)
+    for name, odd in {"seed": value, "layer": "../../../etc/passwd", "network": "<b>"}.items():
+        app.query_params[name] = odd
+    app.run()
+    assert not app.exception and app.selectbox(key="layer").value == "conv1"
+    if error:
+        assert error in app.error[0].value
+    else:
+        assert not app.error and app.number_input(key="seed").value == 0
+
+
 def test_another_layer_shows_other_facts():
     app = opened("representations")
     assert app.selectbox(key="layer").value == "conv1" and "Colour is **kept**" in told(app)

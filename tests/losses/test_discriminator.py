@@ -43,9 +43,10 @@ def test_wrong_channels_are_named():
         PatchDiscriminator(3)(torch.zeros(1, 1, 32, 32))
 
 
-def test_no_layer_is_refused():
-    with pytest.raises(ValueError, match="num_layers is 0"):
-        PatchDiscriminator(3, num_layers=0)
+@pytest.mark.parametrize("n", [0, 10**9])
+def test_numbers_of_layers_that_no_image_has_are_refused(n):
+    with pytest.raises(ValueError, match=f"num_layers is {n}; expected 1 to 30"):
+        PatchDiscriminator(3, num_layers=n)
 
 
 def test_initial_weights():

@@ -108,6 +108,16 @@ def test_lpips_gives_gradients_to_the_image(lpips):
     assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("scale", "hint"), [(1, r"are they in \[0, 1\]\?"), (255, r"are they bytes\?")])
+def test_C16_lpips_checks_the_range_of_the_first_images(lpips, scale, hint, monkeypatch):
+    monkeypatch.setattr(lpips, "_is_checked", False)
+    x, y = ((images(1, 3, 16, 16, seed=seed) + 1) / 2 * scale for seed in (0, 1))
+    with pytest.raises(ValueError, match=rf"LPIPS: expected images in \[-1, 1\], got values in .*: {hint}"):
+        lpips(x, y)
+    lpips(images(1, 3, 16, 16), 3 * y)  # a reconstruction may have any values
+    lpips(x, y)  # such as a bright batch later on
+
+
 def test_lpips_refuses_other_channels(lpips):
     with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
         lpips(images(1, 2, 16, 16), images(1, 2, 16, 16))
@@ -212,6 +222,8 @@ def test_choices():
 @pytest.mark.parametrize(
     "choice, text",
     [
+        (nn.Flatten(), "perceptual: Flatten does not take two images"),
+        ({"checkpoint": nn.Flatten(), "layers": 3}, "layers is 3; expected a list"),
         ("vgg", "perceptual: expected \"lpips\" or .*, got 'vgg'"),
         ({"layers": ["out"]}, 'perceptual: expected "lpips" or'),
         ({"checkpoint": "latest:clf", "layers": ["out"]}, "a loaded network as checkpoint, got 'latest:clf'"),

@@ -47,9 +47,10 @@ def test_other_sizes_are_refused_with_the_nearest_that_fits(size, n_down, neares
     grid_size(nearest, n_down)
 
 
-def test_n_down_must_be_positive():
-    with pytest.raises(ValueError, match="n_down is 0"):
-        small(n_down=0)
+@pytest.mark.parametrize("n_down", [0, 31, 10**9])
+def test_n_down_is_1_to_30(n_down):
+    with pytest.raises(ValueError, match=f"n_down is {n_down}; expected 1 to 30"):
+        small(n_down=n_down)
 
 
 @pytest.mark.parametrize(

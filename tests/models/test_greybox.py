@@ -562,14 +562,14 @@ class Hidden(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["no_grad", "checkpoint"])
-def test_layers_hidden_from_the_graph_are_split_by_values(kind):
+def test_C19_layers_hidden_from_the_graph_are_split_by_values(kind):
     torch.manual_seed(0)
     model = Hidden(kind).eval()
     assert names(model) == ["input", "body", "other", "head", "softmax"]
     assert all(Greybox(model, layer).exact(images(size=8)) == 0 for layer in names(model))
 
 
-def test_faint_bypasses_outside_the_graph_are_seen():
+def test_C19_faint_bypasses_outside_the_graph_are_seen():
     torch.manual_seed(0)
     with pytest.raises(ValueError, match=r"does not determine the output.*other values reach the output too"):
         Greybox(Hidden("faint"), "body")
@@ -588,7 +588,7 @@ def test_a_bypassed_layer_may_be_used_as_a_representation_alone(resnet):
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="aot_eager")])
-def test_wrapped_networks_are_used_without_their_wrapper(wrap):
+def test_C29_wrapped_networks_are_used_without_their_wrapper(wrap):
     model, x = digits(), images(size=32)
     box = Greybox(wrap(model), "module.conv2")
     assert box.layer == "conv2"
@@ -596,7 +596,7 @@ def test_wrapped_networks_are_used_without_their_wrapper(wrap):
     assert box.exact(x) < 1e-5
 
 
-def test_compiled_parts_run_with_hooks():
+def test_C29_compiled_parts_run_with_hooks():
     model = digits()
     model.conv2.compile(backend="aot_eager")
     box = Greybox(model, "conv2.0")
@@ -604,7 +604,7 @@ def test_compiled_parts_run_with_hooks():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_networks_in_half_precision_take_and_give_single(dtype):
+def test_C29_networks_in_half_precision_take_and_give_single(dtype):
     model, x = digits().to(dtype), images(size=32)
     box = Greybox(model, "conv2")
     z = box.encode(x)
@@ -612,7 +612,7 @@ def test_networks_in_half_precision_take_and_give_single(dtype):
     assert torch.equal(z, z.to(dtype).float()) and box.exact(x) == 0
 
 
-def test_images_need_not_be_square():
+def test_C30_images_need_not_be_square():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 4, 5))
     box = Greybox(model, "1", in_size=[16, 8])
@@ -652,7 +652,7 @@ def test_partial_weights_are_warned_of(tmp_path, caplog):
     assert box.cautions[0] in caplog.text and not box.encode(images(1)).any()
 
 
-def test_the_fingerprint_tells_one_preprocessing_from_another():
+def test_C12_the_fingerprint_tells_one_preprocessing_from_another():
     model = digits()
     given = [None, Preprocess(32), Preprocess(32, std=(0.2, 0.2, 0.2)), lambda x: x / 2, lambda x: x / 3]
     found = [fingerprint(Greybox(model, "conv1", preprocess=preprocess)) for preprocess in given]

@@ -10,6 +10,7 @@ from torch import nn
 from invariances.errors import UserError
 from invariances.models import DigitClassifier
 from invariances.models.pretrained import load_network
+from tests.file_server import Handler, serving
 
 ENTRY = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
 LINEAR = nn.Linear(2, 2)
@@ -135,6 +136,7 @@ def test_mistakes_in_timm_names_are_named(model, weights, message):
 
 def test_failed_downloads_of_timm_are_named(monkeypatch):
     timm = pytest.importorskip("timm")
+    monkeypatch.setattr(pytest.importorskip("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
 
     def no_network(name, pretrained):
         assert (name, pretrained) == ("test_resnet.r160_in1k", True)
@@ -145,3 +147,23 @@ def test_failed_downloads_of_timm_are_named(monkeypatch):
         load_network("timm:test_resnet", "r160_in1k")
     by_hand = "run hf download timm/test_resnet.r160_in1k elsewhere, and copy the folder models--timm--test_resnet.r160"
     assert by_hand in str(error.value) and "\n" not in str(error.value)
+
+
+class Hub(Handler):
+    """A hub whose address says how it answers."""
+
+    do_HEAD = Handler.do_GET
+
+
+@pytest.mark.parametrize(("answer", "reason"), [("busy", "it answers 503"), ("nothing", "ConnectionError")])
+def test_a_hub_that_is_away_is_asked_once(answer, reason, monkeypatch, tmp_path):
+    """timm's client would try for a minute."""
+    pytest.importorskip("timm")
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with serving(b"", Hub) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"{server.url}/{answer}")
+        with pytest.raises(UserError, match=rf"r160_in1k: .*/{answer} cannot be reached \({reason}\), and the cache"):
+            load_network("timm:test_resnet", "r160_in1k")
+    assert server.requests == [f"/{answer}"] and not constants.HF_HUB_OFFLINE

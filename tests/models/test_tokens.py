@@ -92,7 +92,7 @@ def test_choices_that_a_layer_does_not_have_are_refused(vit, layer, tokens, mess
         Greybox(vit, layer, tokens=tokens)
 
 
-def test_channels_last_maps_are_given_channels_first():
+def test_C11_channels_last_maps_are_given_channels_first():
     torch.manual_seed(0)
     swin = torchvision.models.SwinTransformer([2, 2], 8, [1, 1], [1, 2], [4, 4], num_classes=5).eval()
     swin.in_size = 32
@@ -105,3 +105,16 @@ def test_channels_last_maps_are_given_channels_first():
     box = Greybox(swin, "norm")
     torch.testing.assert_close(box.encode(images()), found["out"].permute(0, 3, 1, 2))
     assert box.exact(images()) < 1e-5
+
+
+def test_C11_channels_last_maps_of_timm():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 8}
+    swin = timm.models.SwinTransformer(**sizes, depths=(1, 1), num_heads=(1, 1), num_classes=5).eval()
+    swin.in_size = 32
+    box, found = Greybox(swin, "layers.1"), {}
+    with swin.layers[1].register_forward_hook(lambda _m, _x, out: found.update(out=out)):
+        swin(images())
+    assert box.shape == (16, 8, 8)
+    torch.testing.assert_close(box.encode(images()), found["out"].permute(0, 3, 1, 2))

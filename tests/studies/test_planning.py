@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 
 from invariances.cli import invariances as command
 from invariances.config.reading import read_file
@@ -93,6 +94,16 @@ def test_a_second_plan_is_that_of_the_first(work):
     again = plan(n_layers=2)
     assert [recipe.folder(again.folder) for recipe in again.recipes] == [r.folder(first.folder) for r in first.recipes]
     assert again.costs == first.costs
+
+
+@pytest.mark.parametrize(("name", "value"), [("quality", {"n_flows": "x"}), ("costs", []), ("precision", "float8")])
+def test_a_damaged_plan_is_told(work, name, value):
+    first = plan(layers=("fc",))
+    write_plan(first)
+    path = first.folder / "study.yaml"
+    path.write_text(yaml.safe_dump(read_file(path) | {name: value}))
+    with pytest.raises(UserError, match=r"study\.yaml: is damaged \(.*\); remove it to plan anew"):
+        plan(layers=("fc",))
 
 
 def test_what_changes_and_what_does_not(work):

@@ -317,6 +317,23 @@ def test_c07_nan_on_validation_images_only(caplog, capsys):
     assert "evaluation validation is missing (not finite: validation/loss = nan)" in capsys.readouterr().err
 
 
+def test_C05_weights_that_are_not_finite_are_never_saved(monkeypatch, capsys):
+    count = callbacks.StepCounter.on_train_batch_end
+
+    def counted(self, trainer, pl_module, *rest):
+        count(self, trainer, pl_module, *rest)
+        if int(pl_module.step) == 7:
+            pl_module.model.lively.running_var.fill_(math.nan)
+
+    monkeypatch.setattr(callbacks.StepCounter, "on_train_batch_end", counted)
+    run, code = train(model=f"{HERE}.Still")
+    assert code == 2
+    assert "step 8: 1 weights are not finite, first model.lively.running_var; nothing was saved" in (
+        capsys.readouterr().err
+    )
+    assert [path.name for path in run.checkpoints.iterdir()] == ["model-4.ckpt"]
+
+
 class Still(Scale):
     """A network of which a part is in eval mode."""
 

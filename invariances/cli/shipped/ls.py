@@ -21,6 +21,8 @@ def run(options: argparse.Namespace) -> None:
         UserError: no path has the part.
     """
     from invariances.errors import UserError
+    from invariances.utils.files import read_lines
+    from invariances.utils.names import printable
     from invariances.utils.shipped_configs import config_files
 
     chosen = {name: path for name, path in config_files().items() if options.part in name}
@@ -28,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{options.part}: no config has this in its path; see invariances ls")
     width = max(map(len, chosen))
     for name, path in chosen.items():
-        print(f"{name:{width}}  {_title(path.read_text(encoding='utf-8', errors='replace'))}")
+        print(printable(f"{name:{width}}  {_title(next(iter(read_lines(path)), ''))}"))
 
 
 def _title(text: str) -> str:

@@ -3,7 +3,8 @@
 (Z. Liu, P. Luo, X. Wang, X. Tang, "Deep learning face attributes in the wild", ICCV 2015.)
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -20,11 +21,11 @@ from invariances.data.random_streams import RandomStreams
 from invariances.errors import InvalidInput
 from invariances.utils.files import data_root, read_lines
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 FACTORS = ("Eyeglasses", "Male", "No_Beard", "Smiling")
 
-_PARTITION = {"train": "0", "test": "2"}
+_PARTITION = {"train": "0", "validation": "1", "test": "2"}
 _N_TEST = 10_000
 _HELP = (
     "Download img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt from "
@@ -38,7 +39,7 @@ def celeba(split: Split, root: str | Path | None = None) -> PictureFiles:
 
     Raises:
         MissingFiles: names the missing files and where they go; or the split has no picture.
-        InvalidInput: a list does not have the format of CelebA's.
+        InvalidInput: a list does not have the format of CelebA's, or the two do not list the same pictures, once each.
     """
     home = data_root(root) / "celeba"
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
@@ -49,9 +50,8 @@ def celeba(split: Split, root: str | Path | None = None) -> PictureFiles:
     unpack_archive(folder, archive, _HELP, lambda name: folder / PurePosixPath(name).name)
     files, attributes = read_attributes(home / "list_attr_celeba.txt")
     partition = read_partition(home / "list_eval_partition.txt")
-    rows = np.array(
-        [i for i, file in enumerate(files) if partition.get(file) == _PARTITION[split]], dtype=np.int64
-    )
+    _require_same(files, partition, home)
+    rows = np.array([i for i, file in enumerate(files) if partition[file] == _PARTITION[split]], dtype=np.int64)
     if not rows.size:
         raise MissingFiles(
             f"{home / 'list_eval_partition.txt'} has no picture of list_attr_celeba.txt for the {split} split, "
@@ -59,6 +59,24 @@ def celeba(split: Split, root: str | Path | None = None) -> PictureFiles:
         )
     pictures = PictureFiles("celeba", [str(folder / file) for file in files], attributes)
     return pictures.take(_subset(rows) if split == "test" else rows)
+
+
+def _require_same(files: Sequence[str], partition: Mapping[str, str], home: Path) -> None:
+    """Raise InvalidInput for a picture of which one list has no row."""
+    for absent, name, other in (
+        (partition.keys() - set(files), "list_attr_celeba.txt", "list_eval_partition.txt"),
+        (set(files) - partition.keys(), "list_eval_partition.txt", "list_attr_celeba.txt"),
+    ):
+        if absent:
+            what = f"{len(absent)} pictures of {other} have no row, first {min(absent)}"
+            raise InvalidInput(f"{home / name}: {what}. {_HELP}")
+
+
+def _require_once(files: Sequence[str], path: Path) -> None:
+    """Raise InvalidInput for a picture that has two rows."""
+    if len(set(files)) < len(files):
+        twice = next(file for file, n in Counter(files).items() if n > 1)
+        raise InvalidInput(f"{path}: {twice} has two rows or more; expected one. {_HELP}")
 
 
 def _subset(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " kept"]:
@@ -71,13 +89,14 @@ def read_partition(path: Path) -> dict[str, str]:
     """Read the list of splits: file name -> 0 (training), 1 (validation) or 2 (test).
 
     Raises:
-        InvalidInput: a row is not a file name and one of these numbers.
+        InvalidInput: a row is not a file name and one of these numbers; or a file has two rows.
     """
     rows = [line.split() for line in read_lines(path) if line.strip()]
     for row in rows:
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
             found = " ".join(row)[:50]
             raise InvalidInput(f"{path}: expected rows of a file name and 0, 1 or 2, got {found!r}. {_HELP}")
+    _require_once([file for file, _ in rows], path)
     return dict(rows)
 
 
@@ -88,7 +107,7 @@ def read_attributes(path: Path) -> tuple[list[str], Labels]:
         file names, and each attribute as name -> (N,) of 1 or 0.
 
     Raises:
-        InvalidInput: the file has another format.
+        InvalidInput: the file has another format; or a picture has two rows.
     """
     lines = read_lines(path)
     count, names = "".join(lines[:1]).strip(), "".join(lines[1:2]).split()
@@ -107,7 +126,9 @@ def read_attributes(path: Path) -> tuple[list[str], Labels]:
         n, n_values = signs.shape
         raise InvalidInput(f"{expected}; got {n} rows of {n_values} values in {np.unique(signs).tolist()}")
     table = torch.from_numpy(signs.T.astype(np.int64)).gt(0).long()
-    return [row.split(maxsplit=1)[0] for row in rows], dict(zip(names, table, strict=True))
+    files = [row.split(maxsplit=1)[0] for row in rows]
+    _require_once(files, path)
+    return files, dict(zip(names, table, strict=True))
 
 
 class CelebATrain(PictureSet):
@@ -132,6 +153,20 @@ class CelebATrain(PictureSet):
         root: str | None = None,
     ) -> None:
         super().__init__(celeba("train", root), Square(size, crop, antialias), on_error, seed, root)
+
+
+class CelebAValidation(PictureSet):
+    """The validation split, 19,867 faces; each example is the same in every epoch and run."""
+
+    def __init__(
+        self,
+        size: int = 64,
+        crop: int = 160,
+        antialias: bool = True,
+        on_error: OnError = "raise",
+        root: str | None = None,
+    ) -> None:
+        super().__init__(celeba("validation", root), Square(size, crop, antialias), on_error, None, root)
 
 
 class CelebATest(PictureSet):

@@ -1,6 +1,7 @@
 """Autoencoders of the library diffusers, as first stages."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from invariances.errors import UserError
 from invariances.models.distributions import DiagonalGaussian
 from invariances.models.first_stages.codes import gaussian
+from invariances.utils.hub_client import answering
 
 PREFIX = "diffusers:"
 
@@ -53,7 +55,9 @@ def load_diffusers(name: str) -> DiffusersAutoencoder:
     except ModuleNotFoundError as error:
         raise UserError(f"{name}: needs diffusers; install it with: pip install 'invariances[diffusers]'") from error
     try:
-        network = AutoencoderKL.from_pretrained(source, local_files_only=Path(source).is_dir())
+        is_here = Path(source).is_dir()
+        with nullcontext() if is_here else answering():
+            network = AutoencoderKL.from_pretrained(source, local_files_only=is_here)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         expected = "a folder of AutoencoderKL.save_pretrained, or a name on the hub"

@@ -8,9 +8,11 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from invariances.errors import UserError
 from invariances.utils.files import atomic_write
 
 Row = dict[str, str]
+TOO_MANY = ""  # key of the values of a damaged row beyond the last column
 
 
 class CSVLog(Logger):
@@ -70,7 +72,12 @@ class CSVLog(Logger):
             return []
         lines = self.path.read_bytes().decode(errors="replace").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]  # the last row may be half written
-        return [row for row in csv.DictReader(whole, restval="") if (row.get("step") or "").isdigit()]
+        try:
+            rows = list(csv.DictReader(whole, restval="", restkey=TOO_MANY))
+        except csv.Error as error:
+            what = f"cannot be read ({error}); move it away to go on without these rows"
+            raise UserError(f"{self.path}: {what}") from error
+        return [row for row in rows if (row.get("step") or "").isdecimal() and TOO_MANY not in row]
 
     def _write(self, rows: list[Row]) -> None:
         self._columns = ["step", *sorted({name for row in rows for name in row} - {"step"})]

@@ -11,14 +11,16 @@ from invariances.data.sets import celeba
 from invariances.data.sets.celeba import FactorPairs, read_attributes, read_partition
 from tests.data.stand_ins import ATTRIBUTES, celeba_signs, write_celeba
 
-KINDS = [data.CelebATrain, data.CelebATest, data.FactorCelebATrain, data.FactorCelebATest]
+KINDS = [data.CelebATrain, data.CelebAValidation, data.CelebATest, data.FactorCelebATrain, data.FactorCelebATest]
 TRAIN = [i for i in range(24) if i % 6 < 4]
+VALIDATION = [i for i in range(24) if i % 6 == 4]
 TEST = [i for i in range(24) if i % 6 == 5]
 
 
 def test_splits_labels_and_values(tmp_path):
     write_celeba(tmp_path)
-    for kind, expected in ((data.CelebATrain, TRAIN), (data.CelebATest, TEST)):
+    kinds = (data.CelebATrain, TRAIN), (data.CelebAValidation, VALIDATION), (data.CelebATest, TEST)
+    for kind, expected in kinds:
         faces = kind(root=str(tmp_path))
         assert len(faces) == len(expected)
         labels = torch.stack([faces.labels[name] for name in ATTRIBUTES], dim=1)
@@ -77,6 +79,21 @@ def test_blank_lines_do_not_count(tmp_path):
     home = write_celeba(tmp_path)
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         (home / name).write_text((home / name).read_text() + "\n  \n")
+    assert len(data.CelebATrain(root=str(tmp_path))) == len(TRAIN)
+
+
+@pytest.mark.parametrize("name", ["list_attr_celeba.txt", "list_eval_partition.txt"])
+def test_C15_each_picture_has_one_row_in_both_lists(tmp_path, name):
+    path = write_celeba(tmp_path) / name
+    whole = path.read_text()
+    row = next(line for line in whole.splitlines() if line.startswith("000007.jpg"))
+    path.write_text(whole.replace(f"{row}\n", "").replace("24\n", "23\n"))
+    with pytest.raises(ValueError, match=rf"{path}: 1 pictures of list_\w+.txt have no row, first 000007.jpg"):
+        data.CelebATrain(root=str(tmp_path))
+    path.write_text(whole.replace("24\n", "25\n") + f"{row}\n")
+    with pytest.raises(ValueError, match=f"{path}: 000007.jpg has two rows or more; expected one"):
+        data.CelebATrain(root=str(tmp_path))
+    path.write_bytes(b"\xef\xbb\xbf" + whole.encode())  # a byte-order mark
     assert len(data.CelebATrain(root=str(tmp_path))) == len(TRAIN)
 
 

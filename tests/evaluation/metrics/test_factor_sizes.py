@@ -67,7 +67,7 @@ def test_the_intervals_cover(tmp_path):
     assert all(found[0][f"size_{name}_ci"] > 0 for name in ("digit", "colour", "residual"))
 
 
-def test_few_pairs_and_constant_channels_are_told(tmp_path):
+def test_C18_few_pairs_and_constant_channels_are_told(tmp_path):
     batch = pairs(4)
     with pytest.warns(UserWarning, match="few pairs: 2 of factor 0, 2 of factor 1; expected at least 100"):
         assert not any(name.endswith("_ci") for name in measure(Pixels(), batch, tmp_path))

@@ -10,6 +10,8 @@ from torch import nn
 from invariances.errors import UserError
 from invariances.models.first_stages.diffusers import DiffusersAutoencoder, load_diffusers
 
+constants = pytest.importorskip("huggingface_hub.constants")
+
 
 class Latent(nn.Module):
     """Codes with mean 10 x + 1 and standard deviation e."""
@@ -39,6 +41,7 @@ def test_codes_are_scaled_and_shifted():
 
 
 def test_from_a_folder_or_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setitem(sys.modules, "diffusers", module := ModuleType("diffusers"))
     module.AutoencoderKL = Latent
     assert not load_diffusers(f"diffusers:{tmp_path}").training

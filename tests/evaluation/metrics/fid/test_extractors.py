@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models import SwinTransformer
 
 from invariances.evaluation.metrics.fid.extractors import LayerExtractor, random_network, resize
 from invariances.models.greybox import Greybox
@@ -80,6 +81,15 @@ class TestLayerExtractor:
         features = LayerExtractor("clf.0", box)(pixels)
         expected = box.encode(pixels.float() / 127.5 - 1).mean(dim=(2, 3))
         torch.testing.assert_close(features, expected)
+
+    def test_C11_channels_last_maps_have_a_feature_for_each_channel(self):
+        torch.manual_seed(0)
+        swin = SwinTransformer([2, 2], 8, [1, 1], [1, 2], [4, 4], num_classes=5).eval()
+        swin.in_size, pixels = 32, picture(2, 3, 32, 32)
+        with torch.no_grad():
+            maps = swin.norm(swin.features(pixels / 127.5 - 1))  # (2, 8, 8, 16)
+        features = LayerExtractor("swin", Greybox(swin, "norm"))(pixels)
+        torch.testing.assert_close(features.float(), maps.mean((1, 2)), atol=1e-5, rtol=1e-4)
 
     @pytest.mark.parametrize("flat", [True, False])
     def test_vectors_are_taken_as_they_are(self, flat):

@@ -11,6 +11,8 @@ from invariances.data.loader import First, Loader
 from invariances.errors import UserError
 from invariances.evaluation.metrics.fid.extractors import LayerExtractor, random_network
 from invariances.evaluation.metrics.fid.reference import measure, reference
+from invariances.models import Greybox
+from invariances.models.studied.preprocess import Preprocess
 
 
 class Images(list):
@@ -63,6 +65,14 @@ def test_each_key_has_its_file(cache):
     reference(loader(), other)
     reference(loader(), one, keep=False)
     assert len(files(cache)) == 6
+
+
+def test_C12_each_preprocessing_has_its_file(cache):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 2)).eval()
+    boxes = [Greybox(network, "0", preprocess=Preprocess(16, std=(std,) * 3)) for std in (0.5, 0.2)]
+    first, second = (reference(loader(), LayerExtractor("a", box)).statistics.mean for box in boxes)
+    assert len(files(cache)) == 2 and not torch.allclose(first, second)
 
 
 def test_any_picture_that_changes_is_noticed(tmp_path, cache):

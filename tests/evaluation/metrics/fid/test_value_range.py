@@ -30,6 +30,26 @@ def test_small_overshoot_is_clipped():
     assert through(images, "[-1, 1]").flatten().tolist() == [0, 0, 255, 255]
 
 
+def test_C16_overshoot_is_told_from_a_thousandth_on(caplog):
+    images = torch.tensor([-1.0005, -1, 1, 1.0005]).view(1, 1, 2, 2)
+    through(images, "[-1, 1]")
+    assert not caplog.text
+    through(1.09 * images, "[-1, 1]")
+    assert "images lie in [-1.09054, 1.09054], not in [-1, 1]; 100 % of the values were clipped" in caplog.text
+
+
+@pytest.mark.parametrize("shift", [0, -0.001, 0.002])
+def test_C16_one_value_is_no_evidence_of_a_range(shift):
+    images = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + shift
+    images[0, 0, 0, :2] = torch.tensor([-0.05, -1.0])
+    with pytest.raises(ValueError, match=r"are they in \[0, 1\]\?"):
+        through(images, "[-1, 1]")
+    pixels = images.round().clamp(0, 1).to(torch.uint8)
+    pixels[0, 0, 0, 0] = 2
+    with pytest.raises(ValueError, match=r"were they cast from \[0, 1\]\?"):
+        through(pixels, "uint8")
+
+
 @pytest.mark.parametrize(
     ("convert", "value_range", "message"),
     [
