@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ CONFIGS = ["clf", "ae", "gan", "diin", "cinn", "iin"]
 NETWORKS = ["clf", "ae", "pairs_clf", "pairs_ae"]  # that these need
 
 
+def bad(random: random.Random) -> Any:
+    """A value that few keys take, a copy: later changes may be made inside it."""
+    return deepcopy(random.choice(BAD_VALUES))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all values in nested dicts and lists."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -65,15 +71,15 @@ def mutate(value: Any, random: random.Random) -> None:
             holder = holder[key]
         action = random.choice(["set", "set", "set", "delete", "add"])
         if action == "set":
-            holder[last] = random.choice(BAD_VALUES)
+            holder[last] = bad(random)
         elif action == "delete":
             del holder[last]
         elif isinstance(holder, dict):
-            holder[random.choice(KEYS)] = random.choice(BAD_VALUES)
+            holder[random.choice(KEYS)] = bad(random)
         if random.random() < 0.2:
             value.setdefault("trainer", {})
             if isinstance(value["trainer"], dict):
-                value["trainer"][random.choice(TRAINER)] = random.choice(BAD_VALUES)
+                value["trainer"][random.choice(TRAINER)] = bad(random)
 
 
 def settings(source: Path, name: str) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def checkpoint_case(folder: Path, source: Path, random: random.Random) -> list[s
         for name in random.sample(TRAINING, 2):
             mutate(state[name] if isinstance(state[name], dict) else {name: state[name]}, random)
         if random.random() < 0.3:
-            state[random.choice(TRAINING)] = random.choice(BAD_VALUES)
+            state[random.choice(TRAINING)] = bad(random)
     else:
         weights = state["state_dict"]
         name = random.choice(list(weights))
