@@ -53,7 +53,7 @@ POSITIVE = (  # arguments of the Trainer that switch training or validation off 
     "val_check_interval",
 )
 MOST_NODES = 10_000
-UNUSED_PRECISIONS = {64, "64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"}
+UNUSED_PRECISIONS = (64, "64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
 OPTIONAL = {*KEYS, *SECTIONS, "Model", "Transformer", "Loss"}  # keys for which null means: not given

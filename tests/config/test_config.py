@@ -555,6 +555,7 @@ class TestNames:
             good(trainer={"max_steps": 5})
         )
         assert "trainer/precision" in complaint(good(trainer={"precision": "bf17"}))
+        assert "trainer/precision" in complaint(good(trainer={"precision": {"class": "a"}}))
 
     @pytest.mark.parametrize("precision", [64, "64-true", "16-true", "bf16-true", "transformer-engine"])
     def test_C29_weights_stay_in_single_precision(self, precision):
