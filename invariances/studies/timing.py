@@ -3,6 +3,8 @@
 import math
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +31,14 @@ SAMPLES = 8  # of each image in the evaluations
 JUDGING = 2.2  # time of an evaluation, over that of its samples
 PROBES = 6.0  # seconds of an evaluation for classifiers and regressions
 BASE = 0.9e9  # bytes of a process with its libraries
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+WORK = """
+import os
+import numpy
+parent, a = os.getppid(), numpy.ones((256, 256), dtype="float32")
+while os.getppid() == parent:
+    a @ a
+"""
 BYTES = {"float32": 4, "float16": 2}
 
 
@@ -67,6 +77,18 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def company(n: int) -> Iterator[None]:
+    """Have n other processes at work, as trainings side by side are: processors often share what computes."""
+    others = [subprocess.Popen([sys.executable, "-c", WORK], env=os.environ | {BLAS_THREADS: "1"}) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
 
 
 def device() -> torch.device:
