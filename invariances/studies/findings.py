@@ -74,7 +74,8 @@ def check_network(network: GivenNetwork, model: str) -> Iterator[Finding]:
         yield Finding("caution", f"{model} has random weights: --weights names trained ones")
     found = network.accuracy
     if found is None:
-        yield Finding("caution", "the network's accuracy is not known: images without labels, or no list of classes")
+        why = "images without labels, no list of classes, or too few images to match the network's classes with theirs"
+        yield Finding("caution", f"the network's accuracy is not known: {why}")
         return
     low = found.value < threshold("accuracy_low") or found.value < threshold("accuracy_over_chance") * found.chance
     if low and not network.is_random:
