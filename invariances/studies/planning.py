@@ -361,12 +361,12 @@ def described(plan: Plan) -> Iterator[str]:
     yield from (f"          {note}" for note in network.notes)
     if plan.first is not None:
         yield (
-            f"quality   {quality.name}: autoencoder {quality.autoencoder_steps:,} steps, flows {quality.flow_steps:,}, "
+            f"quality   {quality.name}: autoencoder {plan.first.n_steps:,} steps, flows {plan.flows[0].n_steps:,}, "
             f"on {min(images.n_train, quality.n_images):,} images; no perceptual loss"
         )
     else:
         given = plan.request.autoencoder
-        yield f"quality   {quality.name}: flows {quality.flow_steps:,} steps, on the autoencoder {given}"
+        yield f"quality   {quality.name}: flows {plan.flows[0].n_steps:,} steps, on the autoencoder {given}"
     yield ""
     yield from _table(plan)
     yield ""

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,8 +95,9 @@ def starting_folder(work, name):
     """A working folder with the same network and pictures."""
     folder = work / name
     folder.mkdir()
-    for path in ("study_nets.py", "net.pt", "pictures"):
-        (folder / path).symlink_to(work / path)
+    for path in ("study_nets.py", "net.pt"):
+        shutil.copy(work / path, folder)
+    shutil.copytree(work / "pictures", folder / "pictures")
     return folder
 
 
