@@ -119,6 +119,7 @@ def started(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_random_moments_it_ends_as_if_never_interrupted(work):
     whole, killed = (starting_folder(work, name) for name in ("whole", "killed"))
     began = time.monotonic()
@@ -128,7 +129,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_interrupted(work):
     for _ in range(5):
         there, before = saved(killed), started(killed)
         process = start(killed)
-        time.sleep(moments.uniform(0.2, 0.8) * duration)
+        time.sleep(moments.uniform(0.1, 0.5) * duration)
         process.send_signal(signal.SIGKILL)
         process.wait()
         for name, steps in started(killed).items():
