@@ -13,7 +13,7 @@ from invariances.studies.inputs.network_given import GivenNetwork
 from invariances.studies.inputs.pictures_given import GivenImages
 
 THRESHOLDS: dict[str, tuple[float | int, str]] = {
-    "few_images": (500, "flows learn fewer by heart within a few passes; of 800 photographs they had learnt .4 nats after six"),
+    "few_images": (500, "800 photographs were learnt by heart to .4 nats per dimension within six passes"),
     "few_held_out": (50, "half of the 95 % interval of a share is .14 with 50 images"),
     "small_side": (28, "below 28 px there is little for layers to keep or to drop"),
     "accuracy_over_chance": (2.0, "a network that is right less than twice as often as the most frequent class alone"),
