@@ -82,7 +82,7 @@ timing.started = lambda: 4.0
 from invariances.cli.invariances import main
 sys.exit(main(sys.argv[1:]))
 """
-FIRST_BAR = re.compile(r"(\d+)/\d+ \[00:00<\?")  # of a training, as it starts
+FIRST_BAR = re.compile(r"(\d+)/\d+ \[00:00<\?, \?step")  # of a training, as it starts
 
 
 def start(folder):
