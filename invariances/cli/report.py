@@ -46,13 +46,21 @@ def run(options: argparse.Namespace) -> None:
     from invariances.evaluation.report.page import write_report
 
     if options.compare:
-        left, right = (
-            (Path(name).name if _is_study(name) else letter, _groups(_runs_of(name)))
-            for letter, name in zip("AB", options.compare, strict=True)
-        )
-        print(write_comparison(left, right, options.out))
+        left, right = (_groups(_runs_of(name)) for name in options.compare)
+        title, other = _titles(*options.compare)
+        print(write_comparison((title, left), (other, right), options.out))
     else:
         print(write_report(_groups(options.runs), options.out))
+
+
+def _titles(left: str, right: str) -> tuple[str, str]:
+    """Names of two networks: of their studies, or A and B.
+
+    >>> _titles("logs/one,logs/two", "logs/three")
+    ('A', 'B')
+    """
+    a, b = (Path(name).name if _is_study(name) else letter for letter, name in zip("AB", (left, right), strict=True))
+    return (a, b) if a != b else (f"{a} (A)", f"{b} (B)")
 
 
 def _groups(names: Sequence[str]) -> list[list[Path]]:

@@ -97,9 +97,14 @@ class Plan:
     @property
     def n_parallel(self) -> int:
         """Flows that are trained at a time, as far as processors and memory allow."""
-        wanted = self.request.n_jobs or (1 if timing.device().type == "cuda" else n_cpus())
         largest = max(self.cost(recipe).memory for recipe in self.flows)
-        return max(1, min(wanted, len(self.flows), int(0.8 * total_memory() / largest)))
+        return max(1, min(self.n_wanted, int(0.8 * total_memory() / largest)))
+
+    @property
+    def n_wanted(self) -> int:
+        """Flows that are trained at a time if memory allows."""
+        wanted = self.request.n_jobs or (1 if timing.device().type == "cuda" else n_cpus())
+        return min(wanted, len(self.layers) * self.request.n_seeds)
 
     def cost(self, recipe: Recipe) -> timing.Cost:
         """What a training takes; seeds take the same."""
@@ -259,7 +264,7 @@ def _measured(plan: Plan, trained: Any) -> Plan:
     n_images = min(plan.images.n_train, quality.n_images)
     n_values = sum(math.prod(layer.shape) for layer in plan.layers)
     plan = replace(plan, precision="float16" if 4 * n_values * n_images > HALVED_FROM else "float32")
-    with timing.threads(timing.n_threads(plan.request.n_jobs or n_cpus())):
+    with timing.threads(timing.n_threads(plan.n_wanted)), timing.company(plan.n_wanted - 1):
         autoencoder = trained or _untrained(first)
         rates = timing.frozen_rates(network, autoencoder, batch)
         for layer, recipe in zip(plan.layers, plan.flows, strict=False):
@@ -375,12 +380,12 @@ def described(plan: Plan) -> Iterator[str]:
     yield from (f"          {note}" for note in network.notes)
     if plan.first is not None:
         yield (
-            f"quality   {quality.name}: autoencoder {quality.autoencoder_steps:,} steps, flows {quality.flow_steps:,}, "
+            f"quality   {quality.name}: autoencoder {plan.first.n_steps:,} steps, flows {plan.flows[0].n_steps:,}, "
             f"on {min(images.n_train, quality.n_images):,} images; no perceptual loss"
         )
     else:
         given = plan.request.autoencoder
-        yield f"quality   {quality.name}: flows {quality.flow_steps:,} steps, on the autoencoder {given}"
+        yield f"quality   {quality.name}: flows {plan.flows[0].n_steps:,} steps, on the autoencoder {given}"
     yield ""
     yield from _table(plan)
     yield ""

@@ -11,7 +11,7 @@ from invariances.config.reading import dump
 from invariances.models import Layer
 from invariances.studies.inputs.network_given import GivenNetwork
 from invariances.studies.inputs.pictures_given import GivenImages
-from invariances.studies.quality import N_DOWN, Quality, code_size, learning_rate, weight_decay
+from invariances.studies.quality import N_DOWN, Quality, code_size, flow_steps, learning_rate, weight_decay
 from invariances.studies.request import file_name
 
 AUTOENCODER = "autoencoder"
@@ -122,7 +122,8 @@ def flow_recipe(
         precision: of the representations in the cache.
     """
     tokens = {} if layer.tokens is None else {"tokens": layer.tokens}
-    steps = quality.flow_steps
+    n_images = min(images.n_train, quality.n_images)
+    steps = flow_steps(quality, n_images, network.size)
     config = {
         "experiment_name": f"{study}_{file_name(layer.name)}",
         "model": "invariances.flows.ConditionalTransformer",
@@ -143,7 +144,7 @@ def flow_recipe(
             "grid": {"n_images": 8, "n_samples": 6},
         },
         **_schedule(quality, steps, 1.0e-3),
-        "weight_decay": weight_decay(steps, quality.batch_size, min(images.n_train, quality.n_images)),
+        "weight_decay": weight_decay(quality.flow_steps, quality.batch_size, n_images),
         "seed": seed,
         "cache": {"representations": True, "precision": precision},
     }

@@ -3,6 +3,8 @@
 import math
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,10 +27,20 @@ N_STEPS = 5  # measured, after one that is not
 OVERHEAD = 0.005  # seconds of a step for the engine: logs, learning rate, random numbers
 MOST_TIME = 2.0  # seconds for the measured steps of one training
 START = 1.6  # start of a training, over that of the command itself
+MANY, FEW = 16, 2  # images by which the frozen networks are measured, and those
+SLOW = 0.1  # seconds for one image, from which on there are few
 SAMPLES = 8  # of each image in the evaluations
 JUDGING = 2.2  # time of an evaluation, over that of its samples
 PROBES = 6.0  # seconds of an evaluation for classifiers and regressions
 BASE = 0.9e9  # bytes of a process with its libraries
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+WORK = """
+import os
+import numpy
+parent, a = os.getppid(), numpy.ones((256, 256), dtype="float32")
+while os.getppid() == parent:
+    a @ a
+"""
 BYTES = {"float32": 4, "float16": 2}
 
 
@@ -67,6 +79,18 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def company(n: int) -> Iterator[None]:
+    """Have n other processes at work, as trainings side by side are: processors often share what computes."""
+    others = [subprocess.Popen([sys.executable, "-c", WORK], env=os.environ | {BLAS_THREADS: "1"}) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
 
 
 def device() -> torch.device:
@@ -168,8 +192,10 @@ def frozen_rates(network: GivenNetwork, autoencoder: Any, images: Tensor) -> Rat
         autoencoder: with `encode` and `decode`.
         images: a batch.
     """
-    few = images[: max(1, min(len(images), 16))]
     studied = network.loaded.network.eval()
+    start = time.perf_counter()
+    studied(network.loaded.preprocess(images[:1]))
+    few = images[: FEW if time.perf_counter() - start > SLOW else MANY]
     taken = measured(lambda: studied(network.loaded.preprocess(few)))
     code = autoencoder.encode(few).mode()
     halves = [measured(lambda: autoencoder.encode(few)), measured(lambda: autoencoder.decode(code))]

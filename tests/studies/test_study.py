@@ -1,8 +1,9 @@
 """Whole studies of seconds."""
 
-import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,40 +75,64 @@ def test_a_collapsed_autoencoder_is_trained_once_more_and_then_refused(work, mon
 PATCHED = """
 import sys
 from tests.studies.conftest import TINY
-from invariances.studies import planning, quality
+from invariances.studies import planning, quality, timing
 quality.LEVELS["draft"] = planning.DRAFT = TINY
+timing.measured = lambda step: 0.01  # so that two studies plan the same times
+timing.started = lambda: 4.0
 from invariances.cli.invariances import main
 sys.exit(main(sys.argv[1:]))
 """
+FIRST_BAR = re.compile(r"(\d+)/\d+ \[00:00<\?, \?step")  # of a training, as it starts
 
 
-def start(name):
+def start(folder):
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", PATCHED, *WORDS, "--name", name]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-c", PATCHED, *WORDS]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL)
 
 
-def numbers(name):
-    """Metrics of all runs of a study, without what the time of day changes."""
-    found = {}
-    for path in sorted(Path("studies", name, "runs").glob("*/train/eval/*/metrics.json")):
-        facts = json.loads(path.read_text())
-        found[path.parts[3].rpartition("-")[0]] = facts["metrics"]
-    return found
+def starting_folder(work, name):
+    """A working folder with the same network and pictures."""
+    folder = work / name
+    folder.mkdir()
+    for path in ("study_nets.py", "net.pt"):
+        shutil.copy(work / path, folder)
+    shutil.copytree(work / "pictures", folder / "pictures")
+    return folder
+
+
+def report(folder):
+    """The files of the report."""
+    return {path.name: path.read_bytes() for path in (folder / "studies/Net_pictures/report").iterdir()}
+
+
+def saved(folder):
+    """Steps of the last checkpoint of each training that has one."""
+    runs = [Run.open(path) for path in (folder / "studies/Net_pictures/runs").glob("*") if Run(path).has_checkpoints]
+    return {run.path.name.rpartition("-")[0]: int(run.last_checkpoint().stem.rpartition("-")[2]) for run in runs}
+
+
+def started(folder):
+    """From which steps each training was started, one after the other."""
+    outputs = (folder / "studies/Net_pictures/output").glob("*.txt")
+    return {path.stem: [int(step) for step in FIRST_BAR.findall(path.read_text())] for path in outputs}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_random_moments_it_ends_as_if_never_interrupted(work):
-    assert start("whole").wait() == 0
+    whole, killed = (starting_folder(work, name) for name in ("whole", "killed"))
+    began = time.monotonic()
+    assert start(whole).wait() == 0
+    duration = time.monotonic() - began
     moments = random.Random(0)
     for _ in range(5):
-        process = start("killed")
-        time.sleep(moments.uniform(5, 25))
+        there, before = saved(killed), started(killed)
+        process = start(killed)
+        time.sleep(moments.uniform(0.1, 0.5) * duration)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert start("killed").wait() == 0
-    assert numbers("killed") == numbers("whole")
-    for run in Path("studies/killed/runs").iterdir():
-        steps = [int(row.split(",")[0]) for row in (run / "train/csv/metrics.csv").read_text().splitlines()[1:]]
-        assert steps == sorted(steps)
-        assert Run.open(run).has_checkpoints
+        for name, steps in started(killed).items():
+            assert all(step >= there.get(name, 0) for step in steps[len(before.get(name, [])) :])
+    assert start(killed).wait() == 0
+    assert report(killed) == report(whole)

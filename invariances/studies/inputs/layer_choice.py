@@ -20,7 +20,7 @@ def choose(layers: Sequence[Layer], n: int, largest: int | None = None) -> list[
     Args:
         layers: at which the network can be split, in the order of the forward pass.
         n: number of layers, fewer if there are no more.
-        largest: most numbers of a representation.
+        largest: most numbers of a representation, unless n layers have more.
 
     >>> shapes = [(16, 8, 8), (16, 8, 8), (32, 4, 4), (64, 2, 2), (10, 1, 1)]
     >>> names = ["stem", "stage1", "stage2", "stage3", "fc"]
@@ -30,7 +30,7 @@ def choose(layers: Sequence[Layer], n: int, largest: int | None = None) -> list[
     >>> [layer.name for layer in choose(net, 5)]
     ['stem', 'stage1', 'stage2', 'stage3', 'fc']
     """
-    usable = [layer for layer in candidates(layers) if largest is None or _n_values(layer) <= largest]
+    usable = _of_size(candidates(layers), n, largest)
     if not usable:
         raise UserError("the network has no layer that a study can use; see: invariances layers MODEL")
     ends = _ends(usable, n)
@@ -38,7 +38,7 @@ def choose(layers: Sequence[Layer], n: int, largest: int | None = None) -> list[
     chosen = [*_spread(before[:-1], n - 2), *before[-1:], *logits][-n:] if n > 1 else logits
     others = [layer for layer in usable if layer not in chosen and layer.shape != logits[0].shape]
     while len(chosen) < n and others:
-        chosen.append(added := min(others, key=lambda layer: (layer.name.count("."), -_gap(layer, chosen, usable))))
+        chosen.append(added := min(others, key=lambda layer: (-_gap(layer, chosen, usable), layer.name.count("."))))
         others.remove(added)
     return sorted(chosen, key=usable.index)
 
@@ -71,6 +71,14 @@ def candidates(layers: Sequence[Layer], skipped: Sequence[str] = SKIPPED) -> lis
             found.pop()  # the last part of this layer
         found.append(layer)
     return found
+
+
+def _of_size(layers: Sequence[Layer], n: int, largest: int | None) -> list[Layer]:
+    """Those with at most so many numbers; if these are less than n, the n with the fewest."""
+    if largest is None or not layers:
+        return list(layers)
+    most = max(largest, sorted(map(_n_values, layers))[:n][-1])
+    return [layer for layer in layers if _n_values(layer) <= most]
 
 
 def _preference(layer: Layer) -> int:

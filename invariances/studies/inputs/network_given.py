@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from invariances.config.allowing import lies_here, remember
 from invariances.config.classes import locate
@@ -30,6 +31,9 @@ from invariances.zoo import PREFIXES
 USUAL_SIDES = (28, 32, 64, 96, 128, 224, 227)  # tried where a network of the user's does not state its own
 JUDGED = 200  # images for the accuracy
 COMPARED, SMALL = 600, 64  # images for it if they have at most this side
+LEAST_JUDGED = 24  # of large networks, which get through few in the seconds of a plan
+WORK = 400_000_000_000  # floating-point operations for it, some seconds of one processor
+LEAST_MAPPED = 5  # images of each class from which on other classes can be read as those of the images
 BATCH = 20
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "[-1, 1]": ((0.5,), (0.5,)),
@@ -68,7 +72,8 @@ class GivenNetwork:
         is_random: whether its weights are random.
         size: side of the images that it takes; that of the study's images if it takes any.
         channels: of the study's images.
-        accuracy: None without labels, or if its output is no list of classes.
+        accuracy: None without labels, if its output is no list of classes, or if these are others than those of the
+            images, and too few images are there, or are gone through in some seconds, to match them.
         identity: a hash of architecture and weights.
         notes: what was decided, a sentence each.
     """
@@ -196,7 +201,8 @@ class _Input:
             size = self.size_for(side)
             for name, settings in self._normalizations(size):
                 settings["size"] = side if side != size else None
-                tried.append(_Choice(size, settings, self._accuracy(size, settings), (f"{side} px in {name}",)))
+                found = self._accuracy(size, settings, n_tried=len(NORMALIZATIONS) + 1)
+                tried.append(_Choice(size, settings, found, (f"{side} px in {name}",)))
                 if tried[-1].accuracy is None or random:
                     break  # nothing to compare
         best = tried[0]
@@ -206,14 +212,26 @@ class _Input:
         why = "is most often right with" if best.accuracy and not random else "is taken to expect"
         return replace(best, notes=(f"the network {why} images of {best.notes[0]}; --preprocess sets others",))
 
-    def _accuracy(self, size: int, settings: dict[str, Any] | None) -> Accuracy | None:
-        """How often the network is right; None without labels, or if its output is no list of classes."""
-        n = COMPARED if size <= SMALL else JUDGED
-        examples, labels = self.images.examples("validation", size, self.channels, n)
-        logits = outputs(self.loaded.adapted(settings, size, self.channels), examples)
+    def _accuracy(self, size: int, settings: dict[str, Any] | None, n_tried: int = 1) -> Accuracy | None:
+        """How often the network is right; None without labels, or if its output is no list of classes.
+
+        One of so many that are tried; each gets its share of the time.
+        """
+        network = self.loaded.adapted(settings, size, self.channels)
+        image, labels = self.images.examples("validation", size, self.channels, 1)
+        logits, operations = counted_outputs(network, image)
+        n, n_classes = self._n_judged(size, operations * n_tried), self.images.classes or 0
         if labels is None or logits.ndim != 2 or logits.shape[1] < 2:
             return None
-        return accuracy(logits, labels, self.images.classes or 0)
+        if logits.shape[1] != n_classes and n < LEAST_MAPPED * n_classes:
+            return None
+        examples, labels = self.images.examples("validation", size, self.channels, n)
+        assert labels is not None
+        return accuracy(outputs(network, examples), labels, n_classes)
+
+    def _n_judged(self, size: int, operations: int) -> int:
+        most = min(COMPARED if size <= SMALL else JUDGED, self.images.n_validation)
+        return min(most, max(LEAST_JUDGED, WORK // max(1, operations)))
 
     def _normalizations(self, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, (mean, std) in NORMALIZATIONS.items():
@@ -280,6 +298,13 @@ def outputs(loaded: LoadedNetwork, images: Tensor) -> Tensor:
                 )
             found.append(output.float())
     return torch.cat(found)
+
+
+def counted_outputs(loaded: LoadedNetwork, images: Tensor) -> tuple[Tensor, int]:
+    """The outputs, and how many floating-point operations they took."""
+    with FlopCounterMode(display=False) as counter:
+        found = outputs(loaded, images)
+    return found, int(counter.get_total_flops())
 
 
 def _keys(output: Any) -> str:
