@@ -4,6 +4,7 @@ Each function below checks one part of the config and yields its mistakes, one l
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -53,6 +54,8 @@ POSITIVE = (  # arguments of the Trainer that switch training or validation off 
     "val_check_interval",
 )
 MOST_NODES = 10_000
+# Variables that name the other machines of a training: of torch's launchers, SLURM, LSF and MPI.
+LAUNCHERS = ("MASTER_ADDR", "SLURM_JOB_ID", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 UNUSED_PRECISIONS = (64, "64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 LARGEST = 2**63  # bound of all numbers of a run: the range of int64
 SECTIONS = {part.section for part in PARTS.values()}
@@ -215,6 +218,9 @@ def _trainer(config: Mapping[str, Any]) -> Iterator[str]:
     for name, most in {"devices": max(16, n_cpus()), "num_nodes": MOST_NODES}.items():
         if type(section.get(name)) in (int, float) and section[name] > most:
             yield f"trainer/{name}: got {section[name]}; expected at most {most} on this machine"
+    if section.get("num_nodes", 1) not in (1, None) and not os.environ.keys() & set(LAUNCHERS):
+        where = "no launcher names other machines, and the training would wait for them; set MASTER_ADDR and NODE_RANK"
+        yield f"trainer/num_nodes: got {section['num_nodes']}; expected 1 here: {where}"
     if (precision := section.get("precision")) in UNUSED_PRECISIONS:
         reason = "evaluations and pictures need weights in single precision"
         yield f"trainer/precision: got {precision}; expected 32-true, 16-mixed or bf16-mixed, since {reason}"

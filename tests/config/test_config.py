@@ -557,6 +557,13 @@ class TestNames:
         assert "trainer/precision" in complaint(good(trainer={"precision": "bf17"}))
         assert "trainer/precision" in complaint(good(trainer={"precision": {"class": "a"}}))
 
+    def test_other_machines_are_waited_for_only_where_a_launcher_names_them(self, monkeypatch):
+        monkeypatch.delenv("MASTER_ADDR", raising=False)
+        message = complaint(good(trainer={"num_nodes": 3}))
+        assert "trainer/num_nodes: got 3; expected 1 here: no launcher names other machines" in message
+        monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+        check(good(trainer={"num_nodes": 3}))
+
     @pytest.mark.parametrize("precision", [64, "64-true", "16-true", "bf16-true", "transformer-engine"])
     def test_C29_weights_stay_in_single_precision(self, precision):
         message = complaint(good(trainer={"precision": precision}))

@@ -132,7 +132,8 @@ def test_a_process_that_is_killed_gives_one_line():
 
 
 @pytest.mark.slow
-def test_a_wait_for_a_partner_ends_by_a_signal():
+def test_a_wait_for_a_partner_ends_by_a_signal(monkeypatch):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with start([*AE, "--trainer/num_nodes", 2]) as process:
         wait_for("logs/*/configs/*.yaml", process)
         time.sleep(20)
