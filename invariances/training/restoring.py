@@ -46,13 +46,16 @@ def faults(optimizer: Optimizer) -> Iterator[str]:
     >>> list(faults(optimizer))
     ['betas of the optimiser: None; expected (0.9, 0.999) or the like']
     """
-    names = {name for state in optimizer.state.values() for name in state}
+    names = {name for state in optimizer.state.values() if isinstance(state, dict) for name in state}
     for group in optimizer.param_groups:
         for name, default in optimizer.defaults.items():
             if not _is_like(group.get(name), default):
                 yield f"{name} of the optimiser: {str(group.get(name))[:60]}; expected {default} or the like"
         for weight in group["params"]:
-            if state := optimizer.state.get(weight):  # none for weights that had no gradient yet
+            state = optimizer.state.get(weight, {})  # none for weights that had no gradient yet
+            if not isinstance(state, dict):
+                yield f"state of the optimiser: {type(state).__name__}; expected a dict for each weight"
+            elif state:
                 yield from _faults_of(weight, state, names)
 
 
@@ -72,7 +75,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _faults_of(weight: Tensor, state: dict[str, Any], names: set[str]) -> Iterator[str]:
-    for name in sorted(names):
+    for name in sorted(names, key=str):
         value = state.get(name)
         if name == "step" and not _is_number(value):
             yield f"step of the optimiser: {str(value)[:60]}; expected a number"

@@ -58,3 +58,12 @@ def test_a_part_of_it_is_lost():
     del optimizer.state[weight]["exp_avg"], optimizer.state[weight]["step"]
     found = list(faults(optimizer))
     assert found == [f"exp_avg of the optimiser: NoneType; {WEIGHT}", "step of the optimiser: None; expected a number"]
+
+
+@pytest.mark.parametrize("state", [[], [1], 0])
+def test_a_state_that_is_no_dict(state):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([weight])
+    optimizer.state[weight] = state
+    name = type(state).__name__
+    assert list(faults(optimizer)) == [f"state of the optimiser: {name}; expected a dict for each weight"]
