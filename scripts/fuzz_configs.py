@@ -120,9 +120,10 @@ def run_case(folder: Path, source: Path, random: random.Random) -> list[str]:
         elif action == "other":
             path.write_bytes(random.choice([b"[" * 5000, b"\xff" * 99, b"{}", b"a: 1", b"<html>", b"\x80\x04."]))
         elif action == "mutate" and path.suffix == ".yaml":
-            config = yaml.safe_load(content)
-            mutate(config, random)
-            path.write_text(yaml.safe_dump(config))
+            with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError, AttributeError):  # changed before
+                config = yaml.safe_load(content)
+                mutate(config, random)
+                path.write_text(yaml.safe_dump(config))
     return ["-p", "run"] + (["-t", "--num_steps", "4"] if random.random() < 0.5 else [])
 
 
