@@ -25,7 +25,7 @@ from invariances.utils.files import n_cpus
 
 N_STEPS = 5  # measured, after one that is not
 OVERHEAD = 0.005  # seconds of a step for the engine: logs, learning rate, random numbers
-MOST_TIME = 2.0  # seconds for the measured steps of one training
+MOST_TIME = 1.0  # seconds for the measured steps of one training
 START = 1.6  # start of a training, over that of the command itself
 MANY, FEW = 16, 2  # images by which the frozen networks are measured, and those
 SLOW = 0.1  # seconds for one image, from which on there are few
