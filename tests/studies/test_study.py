@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 import invariances
 from invariances.cli import invariances as command
+from invariances.errors import UserError
 from invariances.studies import execution
 from invariances.studies.findings import Finding
+from invariances.studies.planning import Plan
 from invariances.training.run import Run
 
 WORDS = ["study", "study_nets:Net", "--weights", "net.pt", "--data", "pictures", "--layers", "stage,fc"]
@@ -40,6 +43,15 @@ def test_a_study_from_the_command_line_and_again(work, capsys):
     assert len(runs()) == 5
     assert {n: os.stat(f"studies/Net_pictures/runs/{n}/configs").st_mtime_ns for n in first} == first
     assert "σ" in page.read_text()
+
+
+def test_a_link_that_leads_out_of_a_study_is_refused(tmp_path):
+    log = tmp_path / "study" / "runs" / "log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to(tmp_path / "victim")
+    with pytest.raises(UserError, match="--name: .*runs/log is a link out of this folder"):
+        execution.run_study(Mock(spec=Plan, folder=tmp_path / "study"))
+    assert not (tmp_path / "victim").exists()
 
 
 @pytest.mark.slow
