@@ -49,7 +49,7 @@ def test_a_link_that_leads_out_of_a_study_is_refused(tmp_path):
     log = tmp_path / "study" / "runs" / "log"
     log.parent.mkdir(parents=True)
     log.symlink_to(tmp_path / "victim")
-    with pytest.raises(UserError, match="--name: .*runs/log is a link out of this folder"):
+    with pytest.raises(UserError, match=r"--name: .*runs/log is a link out of this folder"):
         execution.run_study(Mock(spec=Plan, folder=tmp_path / "study"))
     assert not (tmp_path / "victim").exists()
 
