@@ -12,10 +12,11 @@ from invariances.cli import edflow
 from invariances.cli import invariances as command
 from invariances.config.parts import build_networks
 from invariances.config.reading import read
-from invariances.config.resolving import resolve_checkpoints
+from invariances.config.resolving import resolve_checkpoints, resolve_factor_config
 from invariances.data.base import ImageSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.sets.digits import digits
+from invariances.errors import UserError
 from invariances.flows.released import as_released
 from invariances.models import Autoencoder, Classifier, DigitClassifier, Greybox
 from invariances.models.released_names import released_names
@@ -123,6 +124,13 @@ class TestFactorConfig:
         given = ["--evaluation/swaps/classifier", "null", "--Transformer/factor_config", "factors.json"]
         message = refused(capsys, "diin", *given)
         assert message.startswith("edflow: error: Transformer/factor_config: factors.json holds no sizes; expected")
+
+    @pytest.mark.parametrize("n_factors", [33, 10**7])
+    def test_auto_wants_no_more_factors_than_channels(self, n_factors):
+        """Refused before anything is measured, which would take memory by the number of factors."""
+        config = {"Transformer": {"in_channel": 32, "n_factors": n_factors, "factor_config": "auto"}}
+        with pytest.raises(UserError, match=f"^Transformer/n_factors: {n_factors}, but codes of 32 channels .*at most 32"):
+            resolve_factor_config(config)
 
     def test_auto_wants_pairs(self, capsys):
         train("pairs_ae")
