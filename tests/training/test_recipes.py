@@ -129,7 +129,8 @@ class TestFactorConfig:
     def test_auto_wants_no_more_factors_than_channels(self, n_factors):
         """Refused before anything is measured, which would take memory by the number of factors."""
         config = {"Transformer": {"in_channel": 32, "n_factors": n_factors, "factor_config": "auto"}}
-        with pytest.raises(UserError, match=f"^Transformer/n_factors: {n_factors}, but codes of 32 channels .*at most 32"):
+        message = rf"^Transformer/n_factors: {n_factors}, but codes of 32 channels .*at most 32"
+        with pytest.raises(UserError, match=message):
             resolve_factor_config(config)
 
     def test_auto_wants_pairs(self, capsys):
