@@ -13,8 +13,6 @@ import pytest
 from invariances.cli import edflow
 from invariances.config.checking import check
 from invariances.config.reading import read, read_file
-from invariances.data.sets.animalfaces import RESTRICTED
-from invariances.data.sets.imagenet import ANIMALS
 from invariances.training.run import Run
 from tests.data import stand_ins
 
@@ -105,11 +103,7 @@ def data(tmp_path_factory):
         stand_ins.write_mnist(root, name, n_train=50)
     stand_ins.write_cifar(root)
     stand_ins.write_celeba(root, n=78)
-    for i in range(40):
-        stand_ins.write_picture(root / "animalfaces" / RESTRICTED[i % 2] / f"{i}.jpg", (6 * i, 99, 255 - 6 * i))
-    for split in ("train", "val"):
-        for i in range(40):
-            stand_ins.write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", (6 * i, 99, 255 - 6 * i))
+    stand_ins.write_animals(root)
     return root
 
 
