@@ -159,7 +159,7 @@ def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, ca
     workplace.launch(path)
     assert "is missing" not in caplog.text
     run = Run.open("logs/latest")
-    assert run.has_checkpoints
+    assert run.has_checkpoints or "-t" not in commands(path)[-1]
     newest = max((json.loads(path.read_text()) for path in run.path.rglob("metrics.json")), key=itemgetter("time"))
     assert newest["missing"] == {} and newest["metrics"]
 
