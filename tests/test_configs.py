@@ -13,8 +13,6 @@ import pytest
 from invariances.cli import edflow
 from invariances.config.checking import check
 from invariances.config.reading import read, read_file
-from invariances.data.sets.animalfaces import RESTRICTED
-from invariances.data.sets.imagenet import ANIMALS
 from invariances.training.run import Run
 from tests.data import stand_ins
 
@@ -105,11 +103,7 @@ def data(tmp_path_factory):
         stand_ins.write_mnist(root, name, n_train=50)
     stand_ins.write_cifar(root)
     stand_ins.write_celeba(root, n=78)
-    for i in range(40):
-        stand_ins.write_picture(root / "animalfaces" / RESTRICTED[i % 2] / f"{i}.jpg", (6 * i, 99, 255 - 6 * i))
-    for split in ("train", "val"):
-        for i in range(40):
-            stand_ins.write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", (6 * i, 99, 255 - 6 * i))
+    stand_ins.write_animals(root)
     return root
 
 
@@ -165,7 +159,7 @@ def test_a_config_runs_as_its_first_lines_say(path, small, data, monkeypatch, ca
     workplace.launch(path)
     assert "is missing" not in caplog.text
     run = Run.open("logs/latest")
-    assert run.has_checkpoints
+    assert run.has_checkpoints or "-t" not in commands(path)[-1]
     newest = max((json.loads(path.read_text()) for path in run.path.rglob("metrics.json")), key=itemgetter("time"))
     assert newest["missing"] == {} and newest["metrics"]
 

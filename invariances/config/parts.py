@@ -216,15 +216,27 @@ def _first_stage(node: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _random_network(node: Mapping[str, Any]) -> Any:
-    """A network without trained weights; ActNorms, if it has any, are initialised on noise."""
+    """A network without trained weights; its normalisations, if it has any, are initialised on noise.
+
+    Without that, activations double with each block of a deep residual network, and its codes are not usable.
+    """
     import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from invariances.flows.layers.actnorm import ActNorm
 
     network = PARTS["model"].build({**(node.get("subconfig") or {}), "model": node["model"]}, "model")
-    if any(isinstance(layer, ActNorm) for layer in network.modules()):
+    batch_norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    if batch_norms or any(isinstance(layer, ActNorm) for layer in network.modules()):
+        size = network.in_size
+        noise = torch.rand(2, getattr(network, "in_channels", 3), size, size) * 2 - 1
+        momenta = [layer.momentum for layer in batch_norms]
+        for layer in batch_norms:
+            layer.momentum = 1.0  # the statistics are those of the noise alone
         with torch.no_grad():
-            network(torch.rand(2, getattr(network, "in_channels", 3), network.in_size, network.in_size) * 2 - 1)
+            network(noise)
+        for layer, momentum in zip(batch_norms, momenta, strict=True):
+            layer.momentum = momentum
     return network.eval()
 
 

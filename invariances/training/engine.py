@@ -119,9 +119,11 @@ def _build(
 ) -> _Built:
     """Build loaders, evaluations, and the iterator with its networks, and load the checkpoint if there is one."""
     validation = build_loader(config, "validation", debug)
-    pl.seed_everything(config["seed"], verbose=False)  # before weights are initialised
+    training = build_loader(config, "train", debug) if train else validation
+    # Before weights are initialised, and after the loaders: preparing pictures for the first time takes random numbers.
+    pl.seed_everything(config["seed"], verbose=False)
     built = _Built(
-        build_loader(config, "train", debug) if train else validation,
+        training,
         validation,
         build_iterator(config, num_steps=1),
         build_evaluations(config, debug),

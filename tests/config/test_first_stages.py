@@ -62,6 +62,16 @@ def test_the_big_autoencoder_without_weights(caplog):
     assert "AutoencoderModel: checkpoint is null, so invariances.models.BigAE has random weights" in caplog.text
 
 
+def test_codes_of_a_deep_random_encoder_with_batch_norm_are_of_usable_size():
+    torch.manual_seed(0)
+    model = ARGUMENTS | {"norm": "bn", "use_actnorm_in_dec": False, "type": "resnet101"}
+    first_stage = build({"model": "invariances.models.BigAE", "subconfig": {"Model": model}, "checkpoint": None})
+    with torch.no_grad():
+        posterior = first_stage.encode(torch.rand(2, 3, 128, 128) * 2 - 1)
+        assert posterior.mean.abs().max() < 30 and posterior.logvar.max() < 10
+        assert first_stage.decode(posterior.sample()).isfinite().all()
+
+
 def test_and_with_them(tmp_path):
     network = small_bigae(norm="bn")
     torch.save(network.state_dict(), tmp_path / "a.ckpt")

@@ -5,6 +5,9 @@ import pickle
 import numpy as np
 from PIL import Image
 
+from invariances.data.sets.animalfaces import RESTRICTED
+from invariances.data.sets.imagenet import ANIMALS
+
 
 def idx(array):
     """An array of bytes as an IDX file."""
@@ -81,3 +84,12 @@ def write_picture(path, color="gray", size=(20, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path)
     return path
+
+
+def write_animals(root, n=40):
+    """Photographs of four classes of animals, train and val, and faces of two, in n colours."""
+    for i in range(n):
+        color = (6 * i, 99, 255 - 6 * i)
+        write_picture(root / "animalfaces" / RESTRICTED[i % 2] / f"{i}.jpg", color)
+        for split in ("train", "val"):
+            write_picture(root / "imagenet" / split / ANIMALS[i % 4] / f"{i}.JPEG", color)

@@ -16,7 +16,7 @@ import torch
 
 from invariances.cli import edflow
 from invariances.cli import invariances as command
-from invariances.training import callbacks
+from invariances.training import callbacks, engine
 from invariances.training.run import Run
 from invariances.utils import checkpoints
 
@@ -239,6 +239,14 @@ def test_retraining_starts_the_counter_at_0():
     assert code == 0
     assert second.path != first.path
     assert second.last_checkpoint().name == "model-1.ckpt"
+
+
+def test_random_numbers_that_preparing_the_data_takes_change_nothing(monkeypatch):
+    """As when pictures are cached for the first time."""
+    before = losses(run(*CLF, "-t", "--num_steps", 2, "--log_freq", 1)[1])
+    build = engine.build_loader
+    monkeypatch.setattr(engine, "build_loader", lambda *given: (torch.rand(1), build(*given))[1])
+    assert losses(run(*CLF, "-t", "--num_steps", 2, "--log_freq", 1)[1]) == before
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():

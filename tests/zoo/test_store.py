@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import signal
+import tempfile
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests import golden
 from tests.file_server import serving
 
 CINN = "invariances.flows.ConditionalTransformer"
+NOBODY = 65534
 FAULTS = ["changed", "page", "empty", "half", "missing", "forbidden", "busy", "nothing"]
 
 
@@ -72,10 +75,25 @@ def complaint(function, *arguments):
 @contextmanager
 def read_only(folder):
     folder.chmod(0o555)
-    if os.access(folder, os.W_OK):
-        pytest.skip("this user, root, may write everywhere")
-    yield
+    with no_root(folder):
+        yield
     folder.chmod(0o755)
+
+
+@contextmanager
+def no_root(folder):
+    """Be another user than root, who may write everywhere; the folders above may be searched by that one too."""
+    if os.geteuid():
+        yield
+        return
+    for parent in folder.parents:
+        if parent.stat().st_uid == 0 and parent.is_relative_to(tempfile.gettempdir()):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def assert_golden(model):
@@ -199,6 +217,25 @@ class TestFetching:
             assert_golden(zoo.load("cinn"))
             message = complaint(zoo.find, "cinn")
         assert "config.json cannot be written (Permission denied)" in message and "invariances zoo get cinn" in message
+
+    def test_a_read_only_cache_without_the_file_is_told(self, server, tmp_path):
+        zoo = shop(f"{server.url}/good")
+        (tmp_path / "data" / "zoo").mkdir(parents=True)
+        with read_only(tmp_path / "data" / "zoo"):
+            message = complaint(zoo.get, "cinn")
+        assert "cannot be written" in message and "INVARIANCES_DATA" in message and server.requests == []
+
+    @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+    def test_a_download_that_is_killed_leaves_no_file_and_the_next_one_works(self, server, signum):
+        zoo = shop(f"{server.url}/stuck")
+        process = get_context("fork").Process(target=zoo.get, args=("cinn",))
+        process.start()
+        assert server.half_sent.wait(30)
+        os.kill(process.pid, signum)
+        process.join()
+        server.go_on.set()
+        assert process.exitcode and zoo.state("cinn") == "absent"
+        assert_golden(shop(f"{server.url}/good").load("cinn"))
 
     def test_two_processes_at_once_fetch_once(self, server):
         zoo = shop(f"{server.url}/slow")

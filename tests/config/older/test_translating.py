@@ -1,21 +1,11 @@
-"""Configs of the older projects: what each key and class path becomes, and that all of them are checked and built."""
+"""Configs of the older projects: what each key and class path becomes."""
 
-import json
 import logging
-import re
 
 import pytest
 
-from invariances.cli import edflow
-from invariances.config.building import build_iterator
-from invariances.config.checking import check
-from invariances.config.older.aliases import ALIASES, is_old
+from invariances.config.older.aliases import ALIASES
 from invariances.config.older.translating import translate
-from invariances.config.reading import read
-from invariances.training.run import Run
-from invariances.utils.download import DownloadError
-from tests.config.older import older_projects, released
-from tests.data import stand_ins
 
 AE = {"model": "iin.models.ae.Model", "iterator": "iin.iterators.ae.Trainer", "loss": "iin.losses.ae.LossPND"}
 CINN = {"model": "invariances.model.cinn.ConditionalTransformer"}
@@ -25,12 +15,6 @@ CINN = {"model": "invariances.model.cinn.ConditionalTransformer"}
 def inside(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO", logger="invariances")
-
-
-def values(value):
-    """All values inside of a config."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [value, *(inner for item in items for inner in values(item))]
 
 
 class TestClassPaths:
@@ -186,107 +170,3 @@ class TestDimEvaluator:
 
     def test_of_what_a_checkpoint_holds(self):
         assert not {"model", "iterator"} & translate(self.FILE).keys()
-
-
-COMMANDS = older_projects.commands()
-IIN = [names for names in COMMANDS if names[-1].startswith("iin/")]
-INVARIANCES = [names for names in COMMANDS if names[-1].startswith("invariances/")]
-SMALL = {"Model/width": 4, "Transformer/n_flow": 1, "Transformer/hidden_dim": 4, "Loss/disc_width": 4}
-
-
-def title(names):
-    return "+".join(names)
-
-
-@pytest.fixture(scope="module")
-def old(tmp_path_factory):
-    """A folder with the 37 configs, and first stages of 4 channels as the older projects saved them."""
-    root = tmp_path_factory.mktemp("old")
-    older_projects.write(root)
-    for d in older_projects.SETS:
-        path = root / f"logs/{d}_ae/train/checkpoints/model.ckpt"
-        released.write_autoencoder(path, **older_projects._encoder(d), width=4)
-    path = root / "logs/cmnist_clf/train/checkpoints/model.ckpt"
-    released.write_classifier(path, n_classes=10, **older_projects._encoder("cmnist"), width=4)
-    for name in ("MNIST", "FashionMNIST"):
-        stand_ins.write_mnist(root / "data", name, n_train=50)
-    stand_ins.write_cifar(root / "data")
-    stand_ins.write_celeba(root / "data", n=78)
-    return root
-
-
-def small(config):
-    """Overrides that make the networks of a config small, and download nothing."""
-    overrides = {key: value for key, value in SMALL.items() if key.partition("/")[0] in config}
-    overrides |= {"Loss/perceptual_weight": 0} if "Loss" in config else {}
-    overrides |= {"first_stage/subconfig/Model/width": 4} if "first_stage" in config else {}
-    return {key: str(value) for key, value in overrides.items()}
-
-
-def files(root, names):
-    return [str(root / f"{name}.yaml") for name in names]
-
-
-def test_there_are_37():
-    assert len(COMMANDS) == len({names[-1] for names in COMMANDS} | {names[0] for names in COMMANDS}) == 37
-
-
-@pytest.mark.parametrize("names", IIN, ids=title)
-def test_a_config_of_the_one_project_is_translated_checked_and_built(names, old, monkeypatch):
-    monkeypatch.chdir(old)
-    paths = files(old, names)
-    config = read(paths, small(read(paths)))
-    assert not any(map(is_old, values(config)))
-    assert build_iterator(check(config, train="dimeval" not in names[-1]), num_steps=1) is not None
-
-
-@pytest.mark.parametrize("names", INVARIANCES, ids=title)
-def test_a_config_of_the_other_project_says_which_weights_it_needs_and_how_to_get_them(names, old, monkeypatch, capsys):
-    def offline(path, urls, checksum):
-        raise DownloadError(f"could not download {path.name} from {urls[0]}")
-
-    monkeypatch.setattr("invariances.zoo.store.download", offline)
-    paths, evaluates = files(old, names), "base_eval" in names[0]
-    config = read(paths)
-    assert not any(map(is_old, values(config)))
-    if not evaluates:  # else the released flow brings the rest of the config
-        check(config)
-    assert edflow.main(["-b", *paths, "-l", "critical", *([] if evaluates else ["-t"])]) == 2
-    released_file = r"cinn_alexnet_aae_\w+" if evaluates else r"AutoencoderModel/checkpoint: bigae_\w+"
-    message = rf"edflow: error: {released_file}: could not download [\w.-]+ from https://heibox\S+\n"
-    assert re.fullmatch(message, capsys.readouterr().err)
-
-
-@pytest.fixture
-def no_downloads(old, monkeypatch):
-    from invariances.evaluation.metrics.fid.inception import WeightsMissing
-
-    def missing(*_):
-        raise WeightsMissing("no weights in this test")
-
-    monkeypatch.chdir(old)
-    monkeypatch.setenv("INVARIANCES_DATA", str(old / "data"))
-    monkeypatch.setattr("invariances.evaluation.metrics.fid.fid.inception", missing)
-
-
-def run(names, old, *words):
-    """Run a config with small networks; its `metrics.json`."""
-    paths = files(old, names)
-    overrides = [f"--{key}={value}" for key, value in small(read(paths)).items()]
-    assert edflow.main(["-b", *paths, "-d", "-l", "critical", *overrides, *words, "--trainer/accelerator=cpu"]) == 0
-    return json.loads(next(Run.open("logs/latest").path.rglob("metrics.json")).read_text())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_factor_sizes_of_a_released_classifier(old, no_downloads):
-    checkpoint = "logs/cmnist_clf/train/checkpoints/model.ckpt"
-    found = run(["iin/cmnist_clf", "iin/cmnist_dimeval"], old, "-c", checkpoint)["metrics"]
-    assert sum(found[f"size_{name}"] for name in ("digit", "colour", "residual")) == 64
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("names", [names for names in IIN if "dimeval" not in names[-1]], ids=title)
-def test_a_config_of_the_one_project_trains(names, old, no_downloads):
-    found = run(names, old, "-t")
-    assert found["missing"] == {} and found["metrics"]

@@ -16,6 +16,7 @@ ValueRange = Literal["[-1, 1]", "[0, 1]", "uint8"]
 LIMITS = {"[-1, 1]": (-1.0, 1.0), "[0, 1]": (0.0, 1.0), "uint8": (0.0, 255.0)}
 TOLERANCE = 0.1  # how far floats may overshoot their range; they are clipped
 NOTICED = 1e-3  # overshoot from which on that is said
+LEAST = 0.01  # of variation; images of one grey, as those of an untrained decoder, are no evidence of another range
 FEW = 1e-3  # share of the values that may lie in a part of the range and be no evidence that it is used
 
 
@@ -73,7 +74,7 @@ class ImageChecker:
         if self.n_broken:
             raise InvalidInput(f"{self.n_broken} of {self.n} images hold NaN or infinite values; expected finite ones")
         found = f"nearly all of their values lie in [{max(self._lowest, 0):g}, {self._highest:g}]"
-        varies, few = self._lowest < self._highest, FEW * self.n_values
+        varies, few = self._highest - self._lowest > LEAST, FEW * self.n_values
         if varies and self.value_range == "[-1, 1]" and self.n_low < few:
             raise InvalidInput(f"images are declared to be in [-1, 1], but {found}: are they in [0, 1]?")
         if varies and self.value_range == "uint8" and self.n_above_one < few:

@@ -38,6 +38,12 @@ def test_C16_overshoot_is_told_from_a_thousandth_on(caplog):
     assert "images lie in [-1.09054, 1.09054], not in [-1, 1]; 100 % of the values were clipped" in caplog.text
 
 
+def test_images_of_one_grey_are_no_evidence_of_a_range():
+    """As those of a decoder before its training."""
+    images = 1e-4 * torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert set(through(images, "[-1, 1]").flatten().tolist()) <= {127, 128}
+
+
 @pytest.mark.parametrize("shift", [0, -0.001, 0.002])
 def test_C16_one_value_is_no_evidence_of_a_range(shift):
     images = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + shift
