@@ -29,11 +29,13 @@ def main() -> None:
     # Streamlit puts this folder on the import path, where `data` or `utils` would hide modules of these names
     sys.path[:] = [path for path in sys.path if Path(path) != here]
     st.set_page_config(page_title="invariances", page_icon=":material/visibility:", layout="centered")
-    pages = [
-        st.Page(here / "demo" / f"{name}.py", title=title, icon=icon, url_path=name, default=number == 0)
-        for number, (name, (title, icon)) in enumerate(PAGES.items())
-    ]
-    st.navigation(pages, position="top").run()
+    files = {name: here / "demo" / f"{name}.py" for name in PAGES}
+    first, *others = PAGES
+    # Streamlit serves its default page at / alone: a hidden twin is there for those who type the page's name
+    start = st.Page(files[first], title=PAGES[first][0], icon=PAGES[first][1], url_path="start", default=True)
+    twin = st.Page(files[first], title=PAGES[first][0], url_path=first, visibility="hidden")
+    pages = [st.Page(files[name], title=PAGES[name][0], icon=PAGES[name][1], url_path=name) for name in others]
+    st.navigation([start, *pages, twin], position="top").run()
 
 
 if __name__ == "__main__":

@@ -118,10 +118,13 @@ class CINNIterator(Iterator):
         """
         greybox, autoencoder = self.greybox.network, self.autoencoder.network
         codes = self.model.sample(greybox.encode(images), n_samples, generator)  # (B, n, C, 1, 1)
-        samples = autoencoder.decode(codes.flatten(0, 1)).unflatten(0, (len(images), n_samples))
+        modes = gaussian(autoencoder.encode(images)).mode()
+        decoded = autoencoder.decode(torch.cat([modes, codes.flatten(0, 1)]))  # one batch
+        reconstructions, samples = decoded.split([len(images), len(images) * n_samples])
+        samples = samples.unflatten(0, (len(images), n_samples))
         shown = [(f"sample {i + 1}", samples[:, i]) for i in range(n_samples)]
         moments = [("mean", samples.mean(dim=1)), ("spread", 2 * samples.std(dim=1, correction=0) - 1)]
-        return [("input", images), ("reconstruction", self.reconstruct(images)), *shown, *moments]
+        return [("input", images), ("reconstruction", reconstructions), *shown, *moments]
 
     def facts(self) -> dict[str, Any]:
         """The layer under study, its depth in the network, and what to know about the frozen networks."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +14,7 @@ from invariances.errors import InvalidInput
 from invariances.flows.layers.actnorm import register_actnorms, restored_on_failure
 from invariances.flows.released import load_released
 from invariances.models.blocks import NORMS
+from invariances.models.kept import Kept, is_frozen
 from invariances.utils.arguments import require_at_least
 
 # Channels before and after each block, from the coarsest grid to the finest, in multiples of the width.
@@ -37,6 +38,44 @@ RELEASED = (  # also where the generator is a part of another network
 )
 
 
+class Convolution(nn.Conv2d):
+    """A convolution that keeps the grid, and keeps its normalised weight while it is frozen."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self._kept = Kept()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform feature maps (B, in_channels, H, W)."""
+        weight = self._kept(self, lambda: self.weight.contiguous(memory_format=torch.channels_last))
+        return self._conv_forward(x, weight, self.bias)
+
+
+class DoublingConvolution(Convolution):
+    """A 3×3 convolution of the grid doubled by nearest neighbours, (B, C, H, W) -> (B, out_channels, 2 H, 2 W).
+
+    While it is frozen, it is computed as the transposed convolution that equals it, with 16 products for each position
+    of the coarse grid in place of 36.
+
+    >>> layer, x = DoublingConvolution(2, 3, 3).eval().requires_grad_(False), torch.randn(1, 2, 4, 4)
+    >>> expected = functional.conv2d(_upsampled(x), layer.weight, layer.bias, padding=1)
+    >>> torch.allclose(layer(x), expected, atol=1e-5)
+    True
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform feature maps (B, in_channels, H, W)."""
+        if not is_frozen(self):  # the kernel costs more than it saves if it is used once
+            return self._conv_forward(_upsampled(x), self.weight, self.bias)
+        return functional.conv_transpose2d(x, self._kept(self, self._kernel), self.bias, stride=2, padding=1)
+
+    def _kernel(self) -> Tensor:
+        """For each fine position that a coarse one reaches, the sum of its weights, (in, out, 4, 4)."""
+        mirrored = self.weight.transpose(0, 1).flip(2, 3)
+        sums = functional.avg_pool2d(mirrored, 2, stride=1, padding=1, divisor_override=1)
+        return sums.contiguous(memory_format=torch.channels_last)
+
+
 class ConditionalNorm(nn.Module):
     """Batch normalisation whose scale and shift are linear in a condition: (1 + γ(c)) · (x − mean)/std + β(c)."""
 
@@ -49,7 +88,14 @@ class ConditionalNorm(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Normalise x (B, C, H, W), given (B, condition_dim)."""
         gamma, beta = (linear(condition)[:, :, None, None] for linear in (self.gamma, self.beta))
-        return (1 + gamma) * self.bn(x) + beta
+        if self.training:
+            return (1 + gamma) * self.bn(x) + beta
+        scale = (1 + gamma) * (self._column(self.bn.running_var) + EPS).rsqrt()
+        return torch.addcmul(beta - self._column(self.bn.running_mean) * scale, x, scale)
+
+    @staticmethod
+    def _column(values: Tensor | None) -> Tensor:
+        return cast(Tensor, values)[:, None, None]
 
 
 class GeneratorBlock(nn.Module):
@@ -58,16 +104,16 @@ class GeneratorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, condition_dim: int) -> None:
         super().__init__()
         self.norm0 = ConditionalNorm(in_channels, condition_dim)
-        self.conv0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        self.conv0 = spectral_norm(DoublingConvolution(in_channels, out_channels, 3))
         self.norm1 = ConditionalNorm(out_channels, condition_dim)
-        self.conv1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
+        self.conv1 = spectral_norm(Convolution(out_channels, out_channels, 3))
+        self.shortcut = spectral_norm(Convolution(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Transform feature maps, given (B, condition_dim)."""
-        residual = self.conv0(_upsampled(self.norm0(x, condition).relu()))
-        residual = self.conv1(self.norm1(residual, condition).relu())
-        return residual + self.shortcut(_upsampled(x))
+        residual = self.conv0(self.norm0(x, condition).relu_())
+        residual = self.conv1(self.norm1(residual, condition).relu_())
+        return residual + _upsampled(self.shortcut(x))
 
 
 class SelfAttention(nn.Module):
@@ -83,11 +129,13 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform feature maps (B, C, H, W)."""
-        query = self.theta(x).flatten(2)
-        key = functional.max_pool2d(self.phi(x), 2).flatten(2)
-        value = functional.max_pool2d(self.g(x), 2).flatten(2)
-        attention = (query.mT @ key).softmax(dim=-1)
-        return x + self.gamma * self.out((value @ attention.mT).view(len(x), -1, *x.shape[2:]))
+        query = self.theta(x).flatten(2).mT
+        key = functional.max_pool2d(self.phi(x), 2).flatten(2).mT
+        value = functional.max_pool2d(self.g(x), 2).flatten(2).mT
+        missing = value.shape[2] - key.shape[2]  # the fused kernel wants equal widths; zeros change no product
+        query, key = functional.pad(query, (0, missing)), functional.pad(key, (0, missing))
+        read = functional.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
+        return x + self.gamma * self.out(read[:, 0].mT.unflatten(2, x.shape[2:]))
 
 
 class BigGAN(nn.Module):

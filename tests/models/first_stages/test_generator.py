@@ -89,3 +89,20 @@ def test_latents_of_another_size():
         small()(torch.randn(2, 100), torch.randn(2, 5))
     with pytest.raises(InvalidInput, match="class_embedding has shape"):
         small()(torch.randn(2, 120), torch.randn(2, 6))
+
+
+def test_a_frozen_generator_computes_the_same():
+    generator = small().eval()
+    generator.attention.gamma.data.fill_(1.0)
+    for block in generator.blocks:
+        block.norm0.bn.running_mean.normal_()
+        block.norm1.bn.running_var.uniform_(0.5, 2.0)
+    inputs = torch.randn(2, 120), torch.randn(2, 5)
+    expected = generator(*inputs).detach()
+    torch.testing.assert_close(generator.requires_grad_(False)(*inputs), expected)
+    with torch.no_grad():
+        generator.blocks[0].conv0.parametrizations.weight.original[:, 0] += 1.0
+    changed = generator(*inputs)
+    assert not torch.allclose(changed, expected)
+    torch.testing.assert_close(generator.requires_grad_(True)(*inputs), changed)
+    torch.testing.assert_close(generator.requires_grad_(False).double()(*(x.double() for x in inputs)).float(), changed)
