@@ -55,7 +55,10 @@ IGNORED_WARNINGS = (
 )
 
 # What the backends of torch.distributed say when another process has ended.
-LOST_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+LOST_PROCESS = (
+    "Connection closed by peer", "Connection reset by peer", "Connection was likely closed", "Broken pipe",
+    "remote process exited",
+)
 
 RESTORING = "checkpoint_connector"  # Lightning's module that reads the state of a training
 MOST_REASON = 200  # characters of an error of it
