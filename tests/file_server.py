@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PAGE = b"<html>quota exceeded</html>"
@@ -40,16 +40,6 @@ class Handler(BaseHTTPRequestHandler):
     def half(self):
         self.answer(self.server.content[: len(self.server.content) // 2], length=len(self.server.content))
 
-    def stuck(self):
-        """Send half of the file, and the rest when told to."""
-        content, middle = self.server.content, len(self.server.content) // 2
-        self.answer(content[:middle], length=len(content))
-        self.wfile.flush()
-        self.server.half_sent.set()
-        self.server.go_on.wait(30)
-        with suppress(OSError):  # nobody listens any more
-            self.wfile.write(content[middle:])
-
     def forbidden(self):
         self.answer(PAGE, 403)
 
@@ -75,7 +65,6 @@ def serving(content, handler=Handler):
     """A server with `content`, `url` and the list of its `requests`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.content, server.requests = content, []
-    server.half_sent, server.go_on = threading.Event(), threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import tempfile
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -224,18 +223,6 @@ class TestFetching:
         with read_only(tmp_path / "data" / "zoo"):
             message = complaint(zoo.get, "cinn")
         assert "cannot be written" in message and "INVARIANCES_DATA" in message and server.requests == []
-
-    @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-    def test_a_download_that_is_killed_leaves_no_file_and_the_next_one_works(self, server, signum):
-        zoo = shop(f"{server.url}/stuck")
-        process = get_context("fork").Process(target=zoo.get, args=("cinn",))
-        process.start()
-        assert server.half_sent.wait(30)
-        os.kill(process.pid, signum)
-        process.join()
-        server.go_on.set()
-        assert process.exitcode and zoo.state("cinn") == "absent"
-        assert_golden(shop(f"{server.url}/good").load("cinn"))
 
     def test_two_processes_at_once_fetch_once(self, server):
         zoo = shop(f"{server.url}/slow")
