@@ -47,9 +47,10 @@ def test_another_layer_and_other_samples(visitor):
 
 def pictures(folder):
     """One file of each odd kind, and one that is broken."""
-    kinds = {"grey": "L", "rgba": "RGBA", "cmyk": "CMYK", "deep": "I;16"}
-    for name, mode in kinds.items():
-        Image.new(mode, (40, 30)).save(folder / f"{name}.{'jpg' if mode == 'CMYK' else 'png'}")
+    kinds = {"grey": ("L", 60), "rgba": ("RGBA", (200, 0, 0, 255)), "cmyk": ("CMYK", (200, 0, 0, 0))}
+    kinds["deep"] = ("I;16", 40000)
+    for name, (mode, color) in kinds.items():  # each another picture, since the page must change
+        Image.new(mode, (40, 30), color).save(folder / f"{name}.{'jpg' if mode == 'CMYK' else 'png'}")
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((40, 20, 3), np.uint8)).save(folder / "turned.jpg", exif=exif)

@@ -34,7 +34,8 @@ class Visitor:
         return self.find("body")[0].text
 
     def images(self):
-        return [image.get_attribute("src") for image in self.find(PICTURES)]
+        script = "return [...document.querySelectorAll(arguments[0])].map(image => image.src)"
+        return self.here.execute_script(script, PICTURES)  # in one moment: the page may be drawn anew meanwhile
 
     def sees(self, *texts, n_images=0, but=()):
         """Wait until a page has these texts and so many pictures, and none of other texts."""
@@ -68,5 +69,10 @@ class Visitor:
         """Upload a file in the popover of a field, counted from 1; it is opened if it is closed."""
         if not self.find("input[type=file]"):
             self.click(f"(//button[contains(., 'Upload in its place')])[{field}]")
-        wait(lambda: self.find("input[type=file]"), Exception, LONGEST)
-        self.find("input[type=file]")[0].send_keys(str(path))
+
+        def sent():  # a file given to a field that is just drawn anew is lost
+            self.find("input[type=file]")[0].send_keys(str(path))
+            wait(lambda: path.name in self.text(), Exception, 10)
+            return True
+
+        wait(sent, Exception, LONGEST)
