@@ -222,21 +222,21 @@ def _random_network(node: Mapping[str, Any]) -> Any:
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.optim.swa_utils import update_bn
 
     from invariances.flows.layers.actnorm import ActNorm
 
     network = PARTS["model"].build({**(node.get("subconfig") or {}), "model": node["model"]}, "model")
-    batch_norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
-    if batch_norms or any(isinstance(layer, ActNorm) for layer in network.modules()):
-        size = network.in_size
-        noise = torch.rand(2, getattr(network, "in_channels", 3), size, size) * 2 - 1
-        momenta = [layer.momentum for layer in batch_norms]
-        for layer in batch_norms:
-            layer.momentum = 1.0  # the statistics are those of the noise alone
-        with torch.no_grad():
-            network(noise)
-        for layer, momentum in zip(batch_norms, momenta, strict=True):
-            layer.momentum = momentum
+    has_batch_norms, has_actnorms = (
+        any(isinstance(layer, kind) for layer in network.modules()) for kind in (_BatchNorm, ActNorm)
+    )
+    if has_batch_norms or has_actnorms:
+        noise = torch.rand(2, getattr(network, "in_channels", 3), network.in_size, network.in_size) * 2 - 1
+        if has_batch_norms:
+            update_bn([noise], network)  # ActNorms are initialised on the way
+        else:
+            with torch.no_grad():
+                network(noise)
     return network.eval()
 
 

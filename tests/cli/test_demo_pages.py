@@ -47,8 +47,10 @@ def test_another_layer_and_other_samples(visitor):
 
 def pictures(folder):
     """One file of each odd kind, and one that is broken."""
-    kinds = {"grey": ("L", 60), "rgba": ("RGBA", (200, 0, 0, 255)), "cmyk": ("CMYK", (200, 0, 0, 0))}
-    kinds["deep"] = ("I;16", 40000)
+    kinds = {
+        "grey": ("L", 60), "rgba": ("RGBA", (200, 0, 0, 255)), "cmyk": ("CMYK", (200, 0, 0, 0)),
+        "deep": ("I;16", 40000),
+    }
     for name, (mode, color) in kinds.items():  # each another picture, since the page must change
         Image.new(mode, (40, 30), color).save(folder / f"{name}.{'jpg' if mode == 'CMYK' else 'png'}")
     exif = Image.Exif()

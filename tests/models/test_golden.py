@@ -57,8 +57,8 @@ def write_filled(path, name, gain):
 
 
 def check_layers(network, size, layers, expected):
-    for name, layer in layers.items():
-        z = Greybox(network, layer, preprocess=Preprocess(size)).encode(images())
+    for name, path in layers.items():
+        z = Greybox(network, path, preprocess=Preprocess(size)).encode(images())
         if z.shape[-1] > 20:
             z = z[:, ::8, ::4, ::4]
         layer = expected[name]
