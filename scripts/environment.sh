@@ -8,6 +8,6 @@ fi
 python - <<'PYTHON'
 import sys
 if sys.version_info < (3, 10):
-    sys.exit(f"error: Python {sys.version.split()[0]} at {sys.executable}; 3.10 or newer is wanted: set PYTHON=python3.x")
+    sys.exit(f"error: Python {sys.version.split()[0]} at {sys.executable}; expected 3.10 or newer: set PYTHON=python3.x")
 PYTHON
 python -m pip install --disable-pip-version-check --quiet -e ".${1:+[$1]}"

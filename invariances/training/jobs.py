@@ -39,6 +39,11 @@ class _Pool:
     codes: dict[str, int] = field(default_factory=dict)
     stopped_by: int | None = None  # a signal
     lock: Any = field(default_factory=Lock)
+    one_line: Any = field(default_factory=Lock)  # held while a line is told, so that no two of them mix
+
+    def tell(self, job: Job, line: str) -> None:
+        with self.one_line:
+            self.listen(job.name, line)
 
     @property
     def failed(self) -> bool:
@@ -65,7 +70,7 @@ def run_jobs(
         jobs: commands with different names.
         n_parallel: processes at a time, at least 1.
         gpus: identifiers for CUDA_VISIBLE_DEVICES; empty on the CPU.
-        listen: is called with each line of the output; by default it prints them.
+        listen: is called with each line of the output, one at a time; by default it prints them.
         keep_going: whether the others begin after one that fails.
 
     Returns:
@@ -111,13 +116,13 @@ def _work(pool: _Pool, environment: Mapping[str, str]) -> None:
             started = time.monotonic()
             process = pool.running[job.name] = _started(job, environment)
         for line in _lines(process.stdout):
-            pool.listen(job.name, line)
+            pool.tell(job, line)
         code = process.wait()
         with pool.lock:
             del pool.running[job.name]
             pool.codes[job.name] = code if code >= 0 else 128 - code
         if len(pool.codes) + len(pool.running) > 1 or code:
-            pool.listen(job.name, f"ended with exit code {code} after {time.monotonic() - started:.0f} s")
+            pool.tell(job, f"ended with exit code {code} after {time.monotonic() - started:.0f} s")
 
 
 def _started(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -148,6 +153,7 @@ def _signals_to(pool: _Pool) -> Iterator[None]:
 
     with on_signals(pass_on):
         yield
+
 
 def visible_gpus() -> list[str]:
     """Identifiers of the GPUs that this process may use."""

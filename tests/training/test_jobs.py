@@ -52,6 +52,21 @@ def test_the_lines_of_a_progress_bar(capfd):
     assert capfd.readouterr().out == "[a] 1%\n[a] 2%\n[a] 3%\n"
 
 
+def test_lines_of_two_jobs_never_mix():
+    at_once, most = 0, 0
+
+    def listen(name, line):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.002)
+        at_once -= 1
+
+    count = "for i in range(30): print(i, flush=True)"
+    assert run_jobs([python("a", count), python("b", count)], 2, listen=listen) == 0
+    assert most == 1
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_reaches_all_and_the_others_do_not_begin(signum):
     wait = "import signal, sys, time\n"
