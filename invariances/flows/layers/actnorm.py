@@ -12,6 +12,8 @@ from torch import Tensor, distributed, nn
 from invariances.errors import InvalidInput
 from invariances.flows.layers.base import Bijection
 
+LEAST_VARIATION = 1e-3  # of a channel's standard deviation to the root mean square of all means
+
 
 class ActNorm(Bijection):
     """y = scale · (x + loc), channel by channel.
@@ -116,6 +118,9 @@ class ActNorm(Bijection):
 class ActNormLayer(ActNorm):
     """ActNorm for networks that are no flows: returns y without the log-determinant.
 
+    Warns if no channel of the first batch varies by a thousandth of the layer's root mean square, as with the softmax
+    of a network with random weights: at deviation 1, a step of the optimiser moves such channels by hundreds of them.
+
     >>> ActNormLayer(3)(torch.randn(4, 3, 8, 8)).shape
     torch.Size([4, 3, 8, 8])
     """
@@ -123,6 +128,16 @@ class ActNormLayer(ActNorm):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Normalise x, (B, C, …)."""
         return super().forward(x)[0]
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = super()._statistics(x)
+        if deviation.max() < LEAST_VARIATION * mean.square().mean().sqrt():
+            warnings.warn(
+                f"{self.label}: what is embedded is the same for all images of the first batch, within "
+                f"{LEAST_VARIATION:g} of its size; a flow cannot learn from it",
+                stacklevel=2,
+            )
+        return mean, deviation
 
 
 def register_actnorms(owner: nn.Module) -> None:

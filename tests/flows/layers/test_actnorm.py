@@ -202,3 +202,18 @@ def test_all_processes_start_with_the_statistics_of_all(tmp_path):
     whole(normal(10, 3, mean=2, std=3))
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), dict(whole.state_dict()))
+
+
+def test_what_hardly_varies_is_told():
+    x = 2 + 1e-4 * normal(40, 3)
+    with pytest.warns(UserWarning, match=r"the same for all images of the first batch, within 0.001 of its size"):
+        y = ActNormLayer(3)(x)
+    torch.testing.assert_close(y.std(0), torch.ones(3), atol=2e-2, rtol=0)
+
+
+def test_one_channel_that_varies_is_enough():
+    x = 2 + 1e-4 * normal(40, 3)
+    x[:, 1] = normal(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ActNormLayer(3)(x)
