@@ -69,6 +69,7 @@ class Section:
 HEADS = {  # end of a name in `metrics.json` -> head of its column
     "autoencoder": "reconstruction",
     "nearest": "nearest",
+    "negative": "nearest of another class",
     "random": "random",
     "mlp": "MLP",
     "mean": "mean code",

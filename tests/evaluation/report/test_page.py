@@ -191,7 +191,7 @@ def test_measured_and_claimed_variance_stand_together_under_their_names(tmp_path
 
 def test_every_reference_stands_next_to_its_measure(tmp_path):
     measures = ["class_agreement", "hue_agreement", "relative_l2", "spearman", "retrieval_rank", "class_agreement_top5"]
-    ends = ["", "_autoencoder", "_nearest", "_random", "_mlp", "_mean"]
+    ends = ["", "_autoencoder", "_nearest", "_negative", "_random", "_mlp", "_mean"]
     values = {f"{name}{end}": 0.1 * i + 0.01 * j for i, name in enumerate(measures) for j, end in enumerate(ends)}
     page = page_of(tmp_path, **values)
     assert "Other numbers" not in page

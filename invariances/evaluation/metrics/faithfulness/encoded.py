@@ -183,21 +183,33 @@ def require_finite(images: str, **parts: Tensor) -> None:
             raise InvalidInput(f"{images}: {broken} of {len(values)} have {name} that are not finite")
 
 
-def neighbours(real: EncodedImages, seed: int = 0) -> dict[str, Tensor]:
-    """For each image the index of another one of the set, (n,): `random`, and `nearest` by the cosine of their z.
+def neighbours(real: EncodedImages, seed: int = 0, classes: Tensor | None = None) -> dict[str, Tensor]:
+    """For each image the index of another one of the set, (n,).
 
-    Of equally near ones the nearest is chosen at random; zero vectors are nearest to each other.
+    - `random`.
+    - `nearest`: by the cosine of their z. Of equally near ones one at random; zero vectors are nearest to each other.
+    - `negative`: the nearest of those with another label, a hard negative; left out without labels of several classes.
+
+    Args:
+        real: the images.
+        seed: of what is left to chance.
+        classes: labels, (n,).
 
     >>> z = torch.tensor([1.0, 1.0, -1.0, -1.0]).reshape(4, 1, 1, 1)
-    >>> neighbours(EncodedImages(z, z, z, z))["nearest"]
-    tensor([1, 0, 3, 2])
+    >>> found = neighbours(EncodedImages(z, z, z, z), classes=torch.tensor([0, 1, 0, 0]))
+    >>> found["nearest"], found["negative"]
+    (tensor([1, 0, 3, 2]), tensor([1, 0, 1, 1]))
     """
     n, z = len(real.images), real.z.flatten(1)
     zero = (z == 0).all(dim=1)
     similarity = functional.normalize(z, dim=1) @ functional.normalize(z, dim=1).T + (zero[:, None] & zero)
     order = torch.rand(n, n, generator=torch.Generator().manual_seed(seed)).to(similarity)
     similarity = (similarity + ROUNDING * order).fill_diagonal_(-torch.inf)
-    return {"random": derangement(n, seed).to(z.device), "nearest": similarity.argmax(dim=1)}
+    found = {"random": derangement(n, seed).to(z.device), "nearest": similarity.argmax(dim=1)}
+    if classes is not None and classes.ndim == 1 and len(classes.unique()) > 1:
+        same = classes[:, None] == classes
+        found["negative"] = similarity.masked_fill(same, -torch.inf).argmax(dim=1)
+    return found
 
 
 def references(
@@ -208,7 +220,7 @@ def references(
     - `autoencoder`: the reconstruction D(E(x)) from one random code.
     - `mlp`: D(MLP(z)), with a baseline.
     - `mean`: D(mean code), the same for all images.
-    - `random`, `nearest`: other images of the set.
+    - `random`, `nearest`, `negative`: other images of the set.
 
     Args:
         real: all images.

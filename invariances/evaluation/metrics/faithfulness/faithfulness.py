@@ -133,8 +133,9 @@ def faithfulness(
       is the first of x; the latter where there are more than 5. Of equal logits the first counts as the largest.
     - `hue_agreement`: cos(hue(x̃) − hue(x)), where both have a hue; 0 if hues are independent.
 
-    The same with other images in place of x̃: `_random` and `_nearest` (by cosine), other images of the set;
-    `_autoencoder`, the reconstruction; `_mean`, the decoded mean code; `_mlp`, the decoded prediction of `baseline`.
+    The same with other images in place of x̃: `_random`, `_nearest` (by cosine) and `_negative` (the nearest with
+    another label, where `classes` are given), other images of the set; `_autoencoder`, the reconstruction; `_mean`, the
+    decoded mean code; `_mlp`, the decoded prediction of `baseline`.
 
     - `diversity`: variance over the samples of one x, over the variance of the images; means over pixels. 0 where
       samples are all the same; 1 where they vary as much as the data. 0 for `_mlp` and `_mean`.
@@ -163,7 +164,8 @@ def faithfulness(
         n_samples: samples per image, at least 2.
         batch_size: images at a time.
         seed: of codes and samples.
-        classes: labels for the probe and the network's accuracy; the probe's default are the predicted classes.
+        classes: labels for `_negative`, the network's accuracy and the probe; the probe's default are the predicted
+            classes.
         baseline: z -> code, such as an `MLP`.
         factors: `FactorTransformer` on codes of this autoencoder.
         factor_names: their names; indices by default.
@@ -203,7 +205,7 @@ def faithfulness(
     networks, named = Networks.of(cinn, greybox, autoencoder, baseline), _naming(factors, factor_names)
     with evaluating(*(network for network in (cinn, greybox, autoencoder, baseline, factors) if network is not None)):
         real = EncodedImages.of(images, networks, batch_size, generator)
-        others, gallery = neighbours(real, seed), Gallery.of(real.z)
+        others, gallery = neighbours(real, seed, classes), Gallery.of(real.z)
         batches = torch.arange(len(images), device=images.device).split(batch_size)
         measured = _Measured.joined(
             _measure(real, indices, others, gallery, networks, n_samples, named, generator)

@@ -70,6 +70,8 @@ LEGEND = {
     "*_autoencoder": "The same measure of the autoencoder's reconstruction in place of a sample. It has the error of "
     "the autoencoder and of one random code, so samples may exceed it.",
     "*_nearest": "The same measure of the most similar other real image in place of a sample.",
+    "*_negative": "The same measure of the most similar real image with another label (a hard negative) in place of a "
+    "sample.",
     "*_random": "The same measure of another real image, chosen at random, in place of a sample.",
     "*_mean": "The same measure of the decoded mean of all codes in place of a sample.",
     "*_mlp": "The same measure of the image that a network without randomness predicts from the layer's response.",

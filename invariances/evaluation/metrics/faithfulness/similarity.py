@@ -50,7 +50,7 @@ def mean_similarities(
     """Means over the images of `similarities` and `retrieval`, with the intervals that fit each of them.
 
     Args:
-        numbers: name -> (n,); names that end in `_random` and `_nearest` are of pairs of images.
+        numbers: name -> (n,); names that end in `_random`, `_nearest` and `_negative` are of pairs of images.
         influence: name -> (2, n), what each image adds to a number of the others, see `Retrieval`.
         z: representations of all images, (n, …).
         others: name -> the other image of each pair, (n,), see `neighbours`.

@@ -185,6 +185,24 @@ def test_references_are_those_of_their_definition(images):
     assert found["cosine_nearest"] == pytest.approx(nearest, abs=1e-5)
 
 
+def test_a_hard_negative_has_another_label(images):
+    classes = torch.arange(len(images)) % 3
+    found = faithfulness(Exact(), FirstPixel(), Pixels(), images, classes=classes)
+    z = FirstPixel().encode(images).flatten(1)
+    pairs = nn.functional.cosine_similarity(z[:, None], z[None], dim=2)
+    other = classes[:, None] != classes
+    negative = pairs.masked_fill(~other, -2).max(1).values.mean().item()
+    assert found["cosine_negative"] == pytest.approx(negative, abs=1e-5)
+    assert found["class_agreement_negative"] == pytest.approx(1, abs=0.01)  # these labels do not go by the first pixel
+    sign = (z[:, 0] > 0).long()  # and these are the classes that the network predicts
+    assert faithfulness(Exact(), FirstPixel(), Pixels(), images, classes=sign)["class_agreement_negative"] == 0
+
+
+def test_there_is_none_within_one_class_or_without_labels(images):
+    for classes in (None, torch.zeros(len(images), dtype=torch.long)):
+        assert "cosine_negative" not in faithfulness(Exact(), FirstPixel(), Pixels(), images, classes=classes)
+
+
 def test_a_collapsed_flow_has_no_diversity(images):
     found = faithfulness(Exact(spread=0), FirstPixel(), Pixels(), images)
     assert found["diversity"] == pytest.approx(0, abs=1e-6)
