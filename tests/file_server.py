@@ -40,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
     def half(self):
         self.answer(self.server.content[: len(self.server.content) // 2], length=len(self.server.content))
 
+    def stuck(self):
+        self.half()
+        time.sleep(60)
+
     def forbidden(self):
         self.answer(PAGE, 403)
 

@@ -1,5 +1,6 @@
 """Batches of a data set, in an order that depends only on (seed, epoch) and can be resumed in mid-epoch."""
 
+import math
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -72,6 +73,9 @@ class Loader(DataLoader[Any]):
         shuffle: training order (see `BatchSampler`).
         n_workers: number of worker processes; 0 loads in the main process.
 
+    Attributes:
+        limit: number of batches after which whoever takes them ends an epoch, where these are not all.
+
     Raises:
         InvalidInput: the data set is empty.
 
@@ -96,10 +100,11 @@ class Loader(DataLoader[Any]):
         )
         self.epoch = -1  # before the first pass
         self.batch = 0
+        self.limit = math.inf
         self._resumed = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, not torch's iterator
-        if self._resumed and self.batch < len(self):
+        if self._resumed and self.batch < min(len(self), self.limit):
             start = self.batch
         else:
             self.epoch, start = self.epoch + 1, 0

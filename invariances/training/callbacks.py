@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from invariances.data.loader import Loader
 from invariances.errors import UserError
 from invariances.evaluation import Drawing, Evaluation, evaluate, first_examples
 from invariances.evaluation.base import Batches, evaluation_mode
@@ -39,6 +40,7 @@ class StepCounter(pl.Callback):
             # Lightning would not count the epoch that begins now, and a checkpoint within it would be resumed with
             # the number of its batches forgotten
             loop.reset_restart_stage()
+        cast(Loader, trainer.train_dataloader).limit = trainer.num_training_batches
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         pl_module.step += 1

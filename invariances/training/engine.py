@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from invariances.config.building import (
@@ -38,6 +39,7 @@ from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal
 from invariances.utils import checkpoints
 from invariances.utils.memory import is_out_of_memory
+from invariances.utils.signals import held_back
 
 log = logging.getLogger(__name__)
 
@@ -319,7 +321,12 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
     }
     theirs = {name: value for name, value in config["trainer"].items() if name != OVERFIT}  # see `build_loader`
     with _trainer_explained():
-        return pl.Trainer(**(ours | arguments | theirs), callbacks=callbacks)
+        trainer = pl.Trainer(**(ours | arguments | theirs), callbacks=callbacks)
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        # Lightning kills this process when one that it has started is ended by a signal
+        launcher._call_children_scripts = held_back()(launcher._call_children_scripts)  # type: ignore[method-assign]
+    return trainer
 
 
 @contextmanager

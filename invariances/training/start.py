@@ -140,7 +140,7 @@ def _run_of(
 ) -> Iterator[Run]:
     """The run, new or resumed, with the config saved; undone if the start fails before its first result."""
     if joined := _joined():
-        yield Run.open(joined)
+        yield _run_begun(Path(joined))
         return
     run = resumed or (Run.at(folder) if folder else Run.create(name or config["experiment_name"]))
     try:
@@ -166,6 +166,18 @@ def _joined() -> str | None:
     if JOINED in os.environ or not _is_of_torchrun() or os.environ["RANK"] == "0":
         return os.environ.get(JOINED)
     return _torchrun_store().get(JOINED).decode()
+
+
+def _run_begun(folder: Path) -> Run:
+    """The run that the first process has made.
+
+    Raises:
+        UserError: that process has removed it, as it does when it is stopped before there is anything to keep.
+    """
+    try:
+        return Run.open(folder)
+    except UserError as error:
+        raise UserError(f"{folder}: the first process of this training has ended; see its message") from error
 
 
 def _is_of_torchrun() -> bool:

@@ -31,16 +31,30 @@ def raise_on_signals() -> Iterator[None]:
 
 @contextmanager
 def on_signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Call a handler on the signals that end a command; outside of the main thread, where none arrive, do nothing."""
+    """Call a handler on the signals that end a command, also on those that were held back until now.
+
+    Outside of the main thread, where none arrive, do nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         yield
     finally:
         for signum, earlier in before.items():
             signal.signal(signum, earlier)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let processes that start now have no signal before they have handlers, see `on_signals`; it waits for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def first_process() -> int | None:

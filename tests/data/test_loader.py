@@ -85,6 +85,15 @@ def test_resumes_behind_the_batch_that_came_last(stop, n_workers):
     assert seen == rest
 
 
+def test_behind_an_epoch_that_is_ended_early_the_next_one_begins():
+    expected = [order(whole := Loader(Numbers(20), 5, shuffle=True)), order(whole)]
+    for limit, rest in ((2, expected[1]), (3, expected[0][2:]), (9, expected[0][2:])):
+        resumed = Loader(Numbers(20), 5, shuffle=True)
+        resumed.limit = limit
+        resumed.load_state_dict({"epoch": 0, "batch": 2})
+        assert order(resumed) == rest
+
+
 def test_a_pass_that_was_not_begun_changes_nothing():
     loader = Loader(Numbers(10), 5, shuffle=True)
     iter(loader), iter(loader)

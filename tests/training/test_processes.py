@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,16 +48,33 @@ def edit(words, launcher=()):
 
 
 def wait_for(pattern, process):
+    def found():
+        assert process.poll() is None, Path("out").read_text()
+        return sorted(Path().glob(pattern))
+
+    return wait_until(found)
+
+
+def wait_until(condition):
     deadline = time.monotonic() + 200
-    while not (found := sorted(Path().glob(pattern))):
-        assert time.monotonic() < deadline and process.poll() is None, Path("out").read_text()
+    while not (result := condition()):
+        assert time.monotonic() < deadline, Path("out").read_text()
         time.sleep(0.1)
-    return found
+    return result
 
 
 def children(pid):
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
     return [int(number) for number in listed.stdout.split()]
+
+
+def second_of(pid):
+    """The process that the first one of a training has started for the second device; None if there is none yet."""
+    for child in children(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"LOCAL_RANK=1" in Path(f"/proc/{child}/environ").read_bytes():
+                return child
+    return None
 
 
 def first_column(name):
@@ -118,6 +136,19 @@ def test_a_stop_is_agreed_on(who):
     step = int(checkpoints.load(run.last_checkpoint())["state_dict"]["step"])
     code, again = edit(["-p", run.path, "-t", "--num_steps", step + 2, *TWO])
     assert (code, again.path) == (0, run.path) and again.last_checkpoint().name == f"model-{step + 2}.ckpt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["first", "second"])
+def test_a_stop_while_the_second_process_starts(who):
+    with start(ENDLESS) as process:
+        second = wait_until(lambda: second_of(process.pid))
+        os.kill(process.pid if who == "first" else second, signal.SIGTERM)
+        assert process.wait(60) == 143
+        wait_until(lambda: not Path(f"/proc/{second}").exists())
+    out = Path("out").read_text()
+    assert "stopped by SIGTERM" in out and "Traceback" not in out and "no such run" not in out
+    assert not Path("logs").exists()
 
 
 @pytest.mark.slow

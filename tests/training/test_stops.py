@@ -286,6 +286,18 @@ def test_c06_stops_amid_gradient_accumulation(stop, monkeypatch):
     assert table(broken) == table(whole)
 
 
+@pytest.mark.parametrize("stop", [3, 4], ids=["at the end of an epoch", "within one"])
+def test_a_stop_where_epochs_leave_batches_out(stop, monkeypatch):
+    settings = {"trainer/limit_train_batches": "3", "ckpt_freq": "1", "keep_checkpoints": "all"}
+    whole, _ = train(**settings)
+    with monkeypatch.context() as patch:
+        stop_after(patch, stop)
+        broken, code = train(experiment_name="broken", **settings)
+    assert code == 143 and broken.last_checkpoint().name == f"model-{stop}.ckpt"
+    assert edflow.main(["-p", str(broken.path), "-t"]) == 0
+    require_equal(broken, whole)
+
+
 def stop_after(patch, step, signum=signal.SIGTERM):
     """Send this process a signal during a step."""
     count = callbacks.StepCounter.on_train_batch_end

@@ -1,4 +1,7 @@
 import hashlib
+import subprocess
+import sys
+import time
 from multiprocessing import get_context
 
 import pytest
@@ -91,6 +94,26 @@ def test_two_processes_at_once_end_with_one_good_copy(server, tmp_path):
     assert [process.exitcode for process in processes] == [0, 0]
     assert (tmp_path / "file").read_bytes() == GOOD and server.requests == ["/slow"]
     assert {p.name for p in tmp_path.iterdir()} <= {"file", ".file.lock"}
+
+
+def test_a_download_that_is_killed_leaves_no_file(server, tmp_path):
+    path = tmp_path / "file"
+    with subprocess.Popen([sys.executable, "-c", DOWNLOAD, path, f"{server.url}/stuck", MD5]) as process:
+        while not any(part.stat().st_size for part in tmp_path.glob(".file.*/file")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    assert not path.exists()
+    assert download(path, [f"{server.url}/good"], MD5).read_bytes() == GOOD
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from invariances.utils.download import download
+path, url, checksum = sys.argv[1:]
+download(Path(path), [url], checksum)
+"""
 
 
 @pytest.mark.parametrize("checksum", [SHA256, SHA256[:15]])
