@@ -57,7 +57,7 @@ def main() -> None:
 def show_blend(model: Loaded, image: Tensor, donor: Tensor, weights: dict[str, float]) -> None:
     """Show both images and the one with the factors of the sliders."""
     if model.classifier is not None:
-        st.caption("Below a picture: the class that a classifier takes it for.")
+        st.caption("Below each picture: the class that a classifier takes it for, and how sure it is.")
     with running(model):
         pictures = {"image": image, "second image": donor, "with the sliders": blend(model.task, image, donor, weights)}
         show({f"{label}: {told(model, each)}".rstrip(": "): each for label, each in pictures.items()}, "sliders")
@@ -96,7 +96,7 @@ def show_response(model: Loaded, image: Tensor, seed: int) -> None:
 def bars(rows: list[dict[str, Any]]) -> alt.Chart:
     """A bar for each class, on one scale for all factors."""
     share = alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.5, 1]))
-    name = alt.Y("class:N", title=None, sort=None, axis=alt.Axis(labelOverlap=False))
+    name = alt.Y("class:N", title=None, sort=None, axis=alt.Axis(labelFlush=False, labelOverlap=False))
     return alt.Chart(alt.Data(values=rows)).mark_bar().encode(x=share, y=name).properties(height=BAR * len(rows))
 
 

@@ -31,7 +31,7 @@ from invariances.evaluation.report.stored import StoredEvaluation, newest_first
 
 N_OTHERS = 64  # examples whose values the samples' are compared with
 ROW, HEAD = 34, 90  # pixels
-PADDING = {"left": 0, "top": 5, "right": 30, "bottom": 5}  # pixels; at the right for the last of the slanted names
+PADDING = {"left": 0, "top": 5, "right": 16, "bottom": 5}  # pixels; at the right for the last of the slanted names
 SPACED = "replace(datum.label, /_/g, ' ')"  # of Vega
 CEILING = "reconstruction"
 TEXT = (
@@ -110,8 +110,13 @@ def cells(layers: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
 
 def _cell(layer: str, name: str, kept: float | None, ceiling: float | None) -> dict[str, Any]:
     known = kept is not None and ceiling is not None and ceiling >= MIN_CEILING
-    text = "" if kept is None else re.sub(r"^(-?)0\.", r"\1.", f"{kept:.2f}")
+    text = "" if kept is None else _short(kept)
     return {"layer": layer, "attribute": name, "kept": kept, "text": text, "known": known}
+
+
+def _short(kept: float) -> str:
+    """A number that has room in a cell on a phone."""
+    return f"{kept:.1f}" if kept <= -1 else re.sub(r"^(-?)0\.", r"\1.", f"{kept:.2f}")
 
 
 def _mean(values: list[float | None]) -> float | None:

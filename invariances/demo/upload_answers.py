@@ -13,7 +13,7 @@ _clear = ForwardMsgQueue.clear
 
 def keep() -> None:
     """Keep the answers to uploads, in all sessions of this server, when a page starts anew."""
-    ForwardMsgQueue.clear = _clear_all_but_answers  # type: ignore[method-assign]
+    ForwardMsgQueue.clear = _clear_all_but_answers  # type: ignore[assignment, method-assign]
 
 
 def _clear_all_but_answers(

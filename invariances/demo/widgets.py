@@ -30,7 +30,7 @@ from invariances.zoo import zoo
 
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
-PAGE_WIDTH = 736  # pixels
+SHEET = 720  # pixels that a sheet is at most enlarged to: about the width of a page
 GAP = 2  # pixels between the images of a sheet
 URL: Final = "query-params"
 LAST: Final = 99  # as a default among layers: the one nearest to the output
@@ -192,7 +192,7 @@ def sheet(images: Tensor, n_columns: int) -> Tensor:
 
 def show_sheet(picture: Tensor, caption: str, name: str) -> None:
     """Show a `sheet` as wide as the page allows, with a download."""
-    st.image(enlarged(picture, PAGE_WIDTH), caption=caption)
+    st.image(enlarged(picture, SHEET), caption=caption)
     download(picture, name)
 
 

@@ -129,11 +129,9 @@ def test_a_click_on_the_map_shows_samples_of_that_cell(visitor):
     visitor.sees("Layer conv1: samples in the order of brightness", n_images=5)
 
     def click():
-        chart = visitor.find("[data-testid=stVegaLiteChart] svg.marks")[0]
-        visitor.here.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
-        width, height = chart.size["width"], chart.size["height"]
-        last_column, third_of_four_rows = width // 2 - 25, height // 2 - 60
-        ActionChains(visitor.here).move_to_element_with_offset(chart, last_column, third_of_four_rows).click().perform()
+        cell = visitor.find("svg.marks path[aria-label^='attribute: class; layer: logits']")[0]
+        visitor.here.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
+        ActionChains(visitor.here).move_to_element(cell).click().perform()
         wait(lambda: "layer=logits" in visitor.here.current_url, seconds=20)
         return True
 
