@@ -37,7 +37,7 @@ def main() -> None:
         inputs = choose_inputs(models[0])
         n_samples = st.slider("Samples", 4, 20, 4, key="samples", bind=URL)
         seed = choose_seed()
-        for number, (column, model) in enumerate(zip(st.columns(2), models, strict=True), start=1):
+        for number, (column, model) in enumerate(zip(st.columns(2, gap="medium"), models, strict=True), start=1):
             with column:
                 show_model(model, number, inputs, n_samples, seed)
 

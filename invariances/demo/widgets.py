@@ -174,7 +174,7 @@ def show(pictures: Mapping[str, Tensor], name: str) -> None:
         pictures: label -> image in [-1, 1].
         name: of the file, and of the button.
     """
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, image in pictures.items():
             st.image(pixels(image), caption=label, width=WIDTH)
     download(sheet(torch.cat(list(pictures.values())), n_columns=len(pictures)), name)
