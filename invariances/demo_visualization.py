@@ -12,8 +12,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from invariances.demo import upload_answers
-
 PAGES = {
     "representations": ("Representations", ":material/visibility:"),
     "adversarial_attack": ("Attack", ":material/bolt:"),
@@ -32,7 +30,6 @@ def main() -> None:
     sys.path[:] = [path for path in sys.path if Path(path) != here]
     st.set_page_config(page_title="invariances", page_icon=":material/visibility:", layout="centered")
     files = {name: here / "demo" / f"{name}.py" for name in PAGES}
-    upload_answers.keep()
     first, *others = PAGES
     # Streamlit serves its default page at / alone: a hidden twin is there for those who type the page's name
     start = st.Page(files[first], title=PAGES[first][0], icon=PAGES[first][1], url_path="start", default=True)

@@ -21,7 +21,7 @@ from invariances.demo import released_models
 from invariances.demo.data_browser import enlarged, reason
 from invariances.demo.loading import Loaded, load
 from invariances.demo.sources import Kind, Source, find_sources
-from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
+from invariances.demo.uploads import MEGABYTES, PICTURES, keep_answers, read_picture
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.download import listening
 from invariances.utils.files import data_root
@@ -39,6 +39,7 @@ LAST: Final = 99  # as a default among layers: the one nearest to the output
 @contextmanager
 def page(title: str, text: str) -> Iterator[None]:
     """A page with its head; an error inside is shown in one sentence, and the page can be used on."""
+    keep_answers()
     st.title(title, anchor=False)
     st.markdown(text)
     try:
