@@ -186,9 +186,9 @@ def sheet(images: Tensor, n_columns: int) -> Tensor:
 
     What is between them is transparent, so that it goes with any background.
     """
-    rgb = images.expand(-1, 3, -1, -1)
-    opaque = torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=1)
-    return make_grid(to_uint8(opaque), nrow=n_columns, padding=GAP)
+    rgb = to_uint8(images.expand(-1, 3, -1, -1))  # by itself, so that a NaN shows its colour
+    opaque = torch.cat([rgb, torch.full_like(rgb[:, :1], 255)], dim=1)
+    return make_grid(opaque, nrow=n_columns, padding=GAP)
 
 
 def show_sheet(picture: Tensor, caption: str, name: str) -> None:
