@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from torch.nn import functional
 
@@ -106,10 +106,17 @@ def load_picture(source: str | Path | BufferedIOBase | IO[bytes]) -> Image.Image
             white = _white(picture) if picture.mode in _DEEP else 255  # before rotation, which drops the file's tags
             return _rgb(ImageOps.exif_transpose(picture), white)
     except _DAMAGE as error:
-        name = source if isinstance(source, str | Path) else getattr(source, "name", "the picture")
-        reason = "it is empty" if _is_empty(source) else str(error) or type(error).__name__
+        name = source if isinstance(source, str | Path) else getattr(source, "name", "the file")
         kind = UnreadPicture if getattr(error, "errno", None) else BrokenPicture  # Pillow gives no number
-        raise kind(f"{name} cannot be read as a picture: {reason}") from error
+        raise kind(f"{name} cannot be read as a picture: {_reason(error, source)}") from error
+
+
+def _reason(error: Exception, source: str | Path | BufferedIOBase | IO[bytes]) -> str:
+    if _is_empty(source):
+        return "it is empty"
+    if isinstance(error, UnidentifiedImageError):  # whose text has the address of a file in memory
+        return "it has no known format"
+    return str(error) or type(error).__name__
 
 
 def _is_empty(source: str | Path | BufferedIOBase | IO[bytes]) -> bool:

@@ -56,7 +56,7 @@ def show_version(model: Loaded, name: str, image: Tensor, n_samples: int, seed: 
         views = dict(model.task.views(image, n_samples, torch.Generator().manual_seed(seed)))
         verdict, again = told(model, image), told(model, views["reconstruction"])
     heading = f"{name.capitalize()}: taken for {verdict}" if verdict else name.capitalize()
-    st.subheader(heading, divider="gray")
+    st.subheader(heading, anchor=False, divider="gray")
     if again:
         st.caption(f"Its reconstruction by the autoencoder is taken for {again}.")
     show({label: view for label, view in views.items() if label not in ("mean", "spread")}, name.replace(" ", "_"))

@@ -214,7 +214,7 @@ def as_image(value: Any) -> Float[Tensor, "1 channels height width"] | None:
     return from_uint8(image.byte()) if array.dtype == np.uint8 else image
 
 
-def enlarged(pixels: UInt8[Tensor, "3 height width"], side: int = SHOWN) -> UInt8[np.ndarray, "h w 3"]:
+def enlarged(pixels: UInt8[Tensor, "channels height width"], side: int = SHOWN) -> UInt8[np.ndarray, "h w channels"]:
     """Enlarge a small picture by a whole factor, each pixel to a block, so that its long side is about `side`."""
     factor = max(1, side // max(pixels.shape[1:]))
     blocks = pixels.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)

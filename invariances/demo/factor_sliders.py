@@ -1,5 +1,8 @@
 """Page: the factors of a disentangling INN, exchanged one by one, and what a classifier makes of it."""
 
+from typing import Any
+
+import altair as alt
 import streamlit as st
 import torch
 from torch import Tensor
@@ -14,8 +17,9 @@ from invariances.demo.widgets import (
     open_model,
     page,
     running,
+    sheet,
     show,
-    show_grid,
+    show_sheet,
     told,
 )
 from invariances.evaluation.metrics.predicted_class import predicted_class
@@ -23,6 +27,7 @@ from invariances.evaluation.pictures.walks import Walks
 from invariances.evaluation.replace_factor import replace_factor
 
 N_STEPS = 7  # of a walk
+BAR = 24  # pixels
 N_DRAWS = 100  # of a factor, for the response of the classifier
 TEXT = (
     "A disentangling INN splits the code of an image into **factors**. Move each of them from the image's own value "
@@ -51,6 +56,8 @@ def main() -> None:
 
 def show_blend(model: Loaded, image: Tensor, donor: Tensor, weights: dict[str, float]) -> None:
     """Show both images and the one with the factors of the sliders."""
+    if model.classifier is not None:
+        st.caption("Below each picture: the class that a classifier takes it for, and how sure it is.")
     with running(model):
         pictures = {"image": image, "second image": donor, "with the sliders": blend(model.task, image, donor, weights)}
         show({f"{label}: {told(model, each)}".rstrip(": "): each for label, each in pictures.items()}, "sliders")
@@ -58,7 +65,7 @@ def show_blend(model: Loaded, image: Tensor, donor: Tensor, weights: dict[str, f
 
 def show_swaps(model: Loaded, image: Tensor, donor: Tensor) -> None:
     """Show the image with each one of its factors taken from the donor."""
-    st.subheader("One factor from the second image", divider="gray")
+    st.subheader("One factor from the second image", anchor=False, divider="gray")
     with running(model):
         swaps = {name: blend(model.task, image, donor, {name: 1.0}) for name in model.task.factor_names}
         show({f"{name}: {told(model, each)}".rstrip(": "): each for name, each in swaps.items()}, "swaps")
@@ -66,32 +73,40 @@ def show_swaps(model: Loaded, image: Tensor, donor: Tensor) -> None:
 
 def show_walks(model: Loaded, image: Tensor, seed: int) -> None:
     """Show a random walk in each factor."""
-    st.subheader("Random walks in one factor", divider="gray")
+    st.subheader("Random walks in one factor", anchor=False, divider="gray")
     with running(model):
-        drawn = Walks(n_images=1, n_steps=N_STEPS, seed=seed).draw(model.task, image)
-    for name, picture in drawn.items():
-        show_grid(picture, name.replace("_", " in "), name)
+        walks = Walks(n_images=1, n_steps=N_STEPS).walks(model.task, image, torch.Generator().manual_seed(seed))
+    for name, images in walks.items():
+        show_sheet(sheet(images, n_columns=N_STEPS), f"walk in {name}", f"walk_{name}")
 
 
 def show_response(model: Loaded, image: Tensor, seed: int) -> None:
     """Show which classes are predicted when one factor is drawn at random."""
     if model.classifier is None:
         return
-    st.subheader("Response of the classifier", divider="gray")
+    st.subheader("Response of the classifier", anchor=False, divider="gray")
     st.caption(f"Share of each predicted class among {N_DRAWS} images in which one factor is drawn at random.")
     columns = st.columns(len(model.task.factor_names))
     with running(model):
         for k, (name, column) in enumerate(zip(model.task.factor_names, columns, strict=True)):
-            column.bar_chart(response(model, image, k, seed), x="class", y="share", x_label=name, height=180)
+            column.markdown(name)
+            column.altair_chart(bars(response(model, image, k, seed)))
 
 
-def response(model: Loaded, image: Tensor, k: int, seed: int) -> dict[str, list[object]]:
-    """Name of each class -> its share among the predictions when the k-th factor is drawn from N(0, 1)."""
+def bars(rows: list[dict[str, Any]]) -> alt.Chart:
+    """A bar for each class, on one scale for all factors."""
+    share = alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.5, 1]))
+    name = alt.Y("class:N", title=None, sort=None, axis=alt.Axis(labelFlush=False, labelOverlap=False))
+    return alt.Chart(alt.Data(values=rows)).mark_bar().encode(x=share, y=name).properties(height=BAR * len(rows))
+
+
+def response(model: Loaded, image: Tensor, k: int, seed: int) -> list[dict[str, Any]]:
+    """Each `class` and its `share` among the predictions when the k-th factor is drawn from N(0, 1)."""
     factors = model.task.to_factors(model.task.code(image))
     drawn = torch.randn((N_DRAWS, *factors[k].shape[1:]), generator=torch.Generator().manual_seed(seed))
     logits = model.classifier(model.task.decode(model.task.to_code(replace_factor(factors, k, drawn))))
     shares = predicted_class(logits).bincount(minlength=logits.shape[1]) / N_DRAWS
-    return {"class": [model.class_name(number) for number in range(len(shares))], "share": shares.tolist()}
+    return [{"class": model.class_name(number), "share": share} for number, share in enumerate(shares.tolist())]
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from torch import Tensor
 from invariances.analysis import mix
 from invariances.demo.loading import Loaded
 from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
-from invariances.demo.widgets import LAST, URL, choose_source, open_model, page, running, show_grid
+from invariances.demo.widgets import GAP, LAST, URL, choose_source, open_model, page, running, sheet, show_sheet
 from invariances.evaluation.metrics.predicted_class import predicted_class
-from invariances.utils.images import grid
 
 MOST_UPLOADS = 4
 TEXT = (
@@ -28,21 +27,19 @@ def main() -> None:
             kept = share_kept(model, images, mixed)
         if kept is not None:
             st.markdown(f"For the network, **{kept:.0%}** of the mixed pictures have the class of their row.")
-        picture = grid(with_heads(images, mixed).flatten(0, 1), n_columns=len(images) + 1)
-        show_grid(picture, "rows share z, columns share v", "mixing")
+        show_sheet(with_heads(images, mixed), "rows share z, columns share v", "mixing")
 
 
 def choose_images(model: Loaded) -> Tensor:
     """Let the visitor choose some examples, and add pictures; (n, C, H, W) in [-1, 1]."""
-    columns = st.columns(3, vertical_alignment="bottom")
+    columns = st.columns(2)
     n = columns[0].slider("Examples", 2, 8, 5, key="examples", bind=URL)
     last = model.n_examples - 1
     first = columns[1].number_input(f"From (0 to {last})", 0, last, 0, key="first", bind=URL)
-    with columns[2].popover("Add pictures", width="stretch"):
-        uploads = st.file_uploader(
-            f"At most {MOST_UPLOADS} pictures", PICTURES, accept_multiple_files=True, key="uploads",
-            max_upload_size=MEGABYTES,
-        )  # fmt: skip
+    uploads = st.file_uploader(
+        f"Your own beside them, at most {MOST_UPLOADS}", PICTURES, accept_multiple_files=True, key="uploads",
+        max_upload_size=MEGABYTES,
+    )  # fmt: skip
     pictures = [read_picture(upload.getvalue(), *model.shape) for upload in uploads[:MOST_UPLOADS]]
     return torch.cat([*(model.example(first + i) for i in range(n)), *pictures])
 
@@ -57,10 +54,13 @@ def share_kept(model: Loaded, images: Tensor, mixed: Tensor) -> float | None:
 
 
 def with_heads(images: Tensor, mixed: Tensor) -> Tensor:
-    """The grid with the images above its columns and left of its rows, and a white corner."""
-    corner = torch.ones_like(images[:1, None])
+    """A `sheet` of the grid with the images above its columns and left of its rows, and an empty corner."""
+    corner = torch.zeros_like(images[:1, None])
     left = torch.cat([corner, images[:, None]])
-    return torch.cat([left, torch.cat([images[None], mixed])], dim=1)
+    cells = torch.cat([left, torch.cat([images[None], mixed])], dim=1)
+    picture = sheet(cells.flatten(0, 1), n_columns=len(images) + 1)
+    picture[:, : GAP + images.shape[2], : GAP + images.shape[3]] = 0
+    return picture
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def main() -> None:
 def show_layer(model: Loaded, image: Tensor, n_samples: int, seed: int) -> None:
     """Show the samples of a layer, and their agreement with the input."""
     found = draw(model, image, n_samples, seed)
-    st.subheader(f"Layer {model.task.facts()['layer']}")
+    st.subheader(f"Layer {model.task.facts()['layer']}", anchor=False)
     show(found.drawn, "samples")
     show({label: view for label, view in found.views.items() if label not in found.drawn}, "input_mean_spread")
     st.caption("Mean and spread are of the samples. The spread, their standard deviation, is black where they agree.")
@@ -117,7 +117,7 @@ def show_all_layers(source: Source, image: Tensor, n_samples: int, seed: int) ->
     models = sorted(map(load, newest[:MOST_LAYERS]), key=lambda model: model.task.facts()["depth"])
     for model in (model for model in models if model.shape == tuple(image.shape[1:3])):
         layer = model.task.facts()["layer"]
-        st.subheader(f"{layer}", divider="gray")
+        st.subheader(f"{layer}", anchor=False, divider="gray")
         found = draw(model, image, n_samples, seed)
         show(found.drawn, f"samples_{layer}")
         samples = found.agreement["samples"]

@@ -30,7 +30,8 @@ from invariances.evaluation.report.attribute_map import MIN_CEILING, PREFIX, att
 from invariances.evaluation.report.stored import StoredEvaluation, newest_first
 
 N_OTHERS = 64  # examples whose values the samples' are compared with
-ROW = 34  # pixels
+ROW, HEAD = 34, 90  # pixels
+PADDING = {"left": 0, "top": 5, "right": 16, "bottom": 5}  # pixels; at the right for the last of the slanted names
 SPACED = "replace(datum.label, /_/g, ' ')"  # of Vega
 CEILING = "reconstruction"
 TEXT = (
@@ -109,8 +110,13 @@ def cells(layers: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
 
 def _cell(layer: str, name: str, kept: float | None, ceiling: float | None) -> dict[str, Any]:
     known = kept is not None and ceiling is not None and ceiling >= MIN_CEILING
-    text = "" if kept is None else re.sub(r"^(-?)0\.", r"\1.", f"{kept:.2f}")
+    text = "" if kept is None else _short(kept)
     return {"layer": layer, "attribute": name, "kept": kept, "text": text, "known": known}
+
+
+def _short(kept: float) -> str:
+    """A number that has room in a cell on a phone."""
+    return f"{kept:.1f}" if kept <= -1 else re.sub(r"^(-?)0\.", r"\1.", f"{kept:.2f}")
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -122,10 +128,11 @@ def show_map(rows: list[dict[str, Any]]) -> None:
     """Show the map; a click on a cell chooses its layer and attribute."""
     clicked = alt.selection_point(name="cell", fields=["layer", "attribute"], toggle=False, empty=False)
     n_rows = len({row["layer"] for row in rows})
-    names = alt.Axis(orient="top", labelAngle=-40, labelOverlap=False, labelExpr=SPACED, ticks=False, domain=False)
+    plain: dict[str, Any] = {"labelFlush": False, "labelOverlap": False, "ticks": False, "domain": False}
+    names = alt.Axis(orient="top", labelAngle=-60, labelExpr=SPACED, **plain)
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("attribute:N", sort=None, title=None, axis=names),
-        y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False)),
+        y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(**plain)),
         tooltip=[alt.Tooltip(f"{field}:N") for field in ("layer", "attribute")] + [alt.Tooltip("kept:Q", format=".3f")],
     )
     scale = alt.Scale(scheme="viridis", domain=[0, 1], clamp=True)
@@ -136,7 +143,7 @@ def show_map(rows: list[dict[str, Any]]) -> None:
     numbers = base.mark_text(cursor="pointer", fontSize=10).encode(
         text="text:N", color=alt.condition(dark, alt.value("#222"), alt.value("white"))
     )
-    chart = (boxes + numbers).add_params(clicked).properties(height=ROW * n_rows + 70)
+    chart = (boxes + numbers).add_params(clicked).properties(height=ROW * n_rows + HEAD, padding=PADDING)
     st.altair_chart(chart, key="map", on_select=_choose_cell, selection_mode="cell")
     st.caption(HOW)
 
@@ -158,7 +165,8 @@ def show_samples(model: Loaded, image: Tensor, name: str, n_samples: int, seed: 
         if name not in STATISTICS and (name != "class" or model.classifier is None):
             raise UserError(f"{name} is a label of the data set, which samples do not have; choose another property")
         values = [measure(model, each, name) for each in (image, samples, others)]
-    st.subheader(f"Layer {model.task.facts()['layer']}: samples in the order of {name.replace('_', ' ')}")
+    heading = f"Layer {model.task.facts()['layer']}: samples in the order of {name.replace('_', ' ')}"
+    st.subheader(heading, anchor=False)
     show({f"input: {in_words(model, values[0][0], name)}": image}, "input")
     ordered, found = in_order_of(samples, values[1])
     show({f"{i + 1}: {in_words(model, value, name)}": ordered[i, None] for i, value in enumerate(found)}, f"by_{name}")

@@ -29,7 +29,7 @@ OWN = "Stylised version: upload my own"
 def main() -> None:
     """Draw the page."""
     with page("Texture bias", TEXT):
-        columns = st.columns(2, gap="large")
+        columns = st.columns(2)
         models = []
         for number, (column, default) in enumerate(zip(columns, (0, LAST), strict=True), start=1):
             with column:
@@ -37,7 +37,7 @@ def main() -> None:
         inputs = choose_inputs(models[0])
         n_samples = st.slider("Samples", 4, 20, 4, key="samples", bind=URL)
         seed = choose_seed()
-        for number, (column, model) in enumerate(zip(st.columns(2, gap="large"), models, strict=True), start=1):
+        for number, (column, model) in enumerate(zip(st.columns(2, gap="medium"), models, strict=True), start=1):
             with column:
                 show_model(model, number, inputs, n_samples, seed)
 
@@ -52,7 +52,7 @@ def choose_inputs(model: Loaded) -> dict[str, Tensor]:
 
 def show_model(model: Loaded, number: int, inputs: dict[str, Tensor], n_samples: int, seed: int) -> None:
     """Show the samples of one model for each input."""
-    st.subheader(f"{number}: layer {model.task.facts()['layer']}", divider="gray")
+    st.subheader(f"{number}: layer {model.task.facts()['layer']}", anchor=False, divider="gray")
     for name, image in inputs.items():
         if tuple(image.shape[1:3]) != model.shape:
             st.warning("This model takes images of another size than the first; choose one of the same network.")

@@ -1,4 +1,4 @@
-"""Pictures and clips from visitors: bounded, read in memory, never executed; and photographs for want of any."""
+"""Pictures and clips from visitors: bounded, read in memory, never executed; photographs if there are none."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from torch import Tensor
 
 from invariances.data.pictures import Square, load_picture
@@ -118,3 +120,29 @@ def _require_bytes(content: bytes) -> None:
 def _require_pixels(width: int, height: int, megapixels: int) -> None:
     if width * height > megapixels * 1e6:
         raise InvalidInput(f"the picture has {width} × {height} pixels; expected at most {megapixels} million")
+
+
+_clear = ForwardMsgQueue.clear
+
+
+def keep_answers() -> None:
+    """Mend Streamlit 1.67, which loses uploads, in all sessions of this server.
+
+    Before a browser sends a file, it asks the server where to. The answer waits in a queue of messages to the browser,
+    which is cleared when a page starts anew: then the browser waits for ever, and the page shows the old picture as if
+    nothing had been uploaded.
+    """
+    ForwardMsgQueue.clear = _clear_all_but_answers  # type: ignore[assignment, method-assign]
+
+
+def _clear_all_but_answers(
+    queue: ForwardMsgQueue, retain_lifecycle_msgs: bool = False, fragment_ids_this_run: list[str] | None = None
+) -> None:
+    """Replaces `ForwardMsgQueue.clear`; without `retain_lifecycle_msgs` nothing is to be kept."""
+    answers = [message for message in queue._queue if _is_answer(message)] if retain_lifecycle_msgs else []
+    _clear(queue, retain_lifecycle_msgs, fragment_ids_this_run)
+    queue._queue += [answer for answer in answers if answer not in queue._queue]
+
+
+def _is_answer(message: ForwardMsg) -> bool:
+    return message.WhichOneof("type") == "file_urls_response"

@@ -30,24 +30,24 @@ def main() -> None:
         with st.container(horizontal=True):
             for label, clip in {"still": still, "clip": frames, "still's z, clip's v": result}.items():
                 st.image(write_clip(clip, "gif"), caption=label, width=160)
-        for ending, kind in FORMATS.items():
-            st.download_button(
-                ending.upper(), write_clip(result, ending), f"video.{ending}", kind, key=f"save_{ending}",
-                on_click="ignore", icon=":material/download:", type="tertiary",
-            )  # fmt: skip
+        with st.container(horizontal=True):
+            for ending, kind in FORMATS.items():
+                st.download_button(
+                    ending.upper(), write_clip(result, ending), f"video.{ending}", kind, key=f"save_{ending}",
+                    on_click="ignore", icon=":material/download:", type="tertiary",
+                )  # fmt: skip
 
 
 def choose_clip(model: Loaded) -> Tensor:
     """Let the visitor upload a clip, or take that of an example in turning colours; (T, C, H, W) in [-1, 1]."""
-    columns = st.columns(2, vertical_alignment="bottom")
+    columns = st.columns(2)
     last = model.n_examples - 1
     label = f"Built-in clip of example (0 to {last})"
     index = columns[0].number_input(label, 0, last, min(4, last), key="clip", bind=URL)
-    with columns[1].popover("Upload in its place", width="stretch"):
-        upload = st.file_uploader(
-            "A clip", CLIPS, key="clip_upload", max_upload_size=MEGABYTES,
-            help=f"At most {MEGABYTES} MB; the first {FRAMES} frames are used.",
-        )  # fmt: skip
+    upload = columns[1].file_uploader(
+        "Your own in its place", CLIPS, key="clip_upload", max_upload_size=MEGABYTES,
+        help=f"A clip of at most {MEGABYTES} MB; its first {FRAMES} frames are used.",
+    )  # fmt: skip
     if upload is None:
         return turning_colors(model.example(index), BUILT_IN_FRAMES)
     return read_clip(upload.getvalue(), upload.name.rpartition(".")[2], *model.shape)

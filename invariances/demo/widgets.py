@@ -14,21 +14,24 @@ import streamlit as st
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from invariances.data.pictures import BrokenPicture
 from invariances.demo import released_models
 from invariances.demo.data_browser import enlarged, reason
 from invariances.demo.loading import Loaded, load
 from invariances.demo.sources import Kind, Source, find_sources
-from invariances.demo.uploads import MEGABYTES, PICTURES, read_picture
+from invariances.demo.uploads import MEGABYTES, PICTURES, keep_answers, read_picture
 from invariances.errors import InvalidInput, UserError
 from invariances.utils.download import listening
 from invariances.utils.files import data_root
-from invariances.utils.images import grid, to_uint8
+from invariances.utils.images import to_uint8
 from invariances.zoo import zoo
 
 WIDTH = 104  # of a picture on the screen: three side by side on a phone
 ENLARGED = 256  # pixels that small pictures are enlarged to
+SHEET = 720  # pixels that a sheet is at most enlarged to: about the width of a page
+GAP = 2  # pixels between the images of a sheet
 URL: Final = "query-params"
 LAST: Final = 99  # as a default among layers: the one nearest to the output
 
@@ -36,7 +39,8 @@ LAST: Final = 99  # as a default among layers: the one nearest to the output
 @contextmanager
 def page(title: str, text: str) -> Iterator[None]:
     """A page with its head; an error inside is shown in one sentence, and the page can be used on."""
-    st.title(title)
+    keep_answers()
+    st.title(title, anchor=False)
     st.markdown(text)
     try:
         yield
@@ -130,20 +134,27 @@ def labelled(sources: list[Source]) -> dict[str, Source]:
 def choose_image(model: Loaded, label: str = "Example", key: str = "example", default: int = 0) -> Tensor:
     """Let the visitor choose an example or upload a picture, (1, C, H, W) in [-1, 1].
 
+    If the upload cannot be used, this is said, and the example is taken: a page that ended here would forget what was
+    uploaded in the fields below.
+
     Raises:
-        InvalidInput, BrokenPicture: the picture cannot be used.
+        InvalidInput: there is no example.
     """
     channels, size = model.shape
-    columns, last = st.columns(2, vertical_alignment="bottom"), model.n_examples - 1
+    columns, last = st.columns(2), model.n_examples - 1
     index = columns[0].number_input(f"{label} (0 to {last})", 0, last, min(default, last), key=key, bind=URL)
-    with columns[1].popover("Upload in its place", width="stretch"):
-        upload = st.file_uploader(
-            f"{label}: a picture", PICTURES, key=f"{key}_upload", max_upload_size=MEGABYTES,
-            help=f"At most {MEGABYTES} MB. Its centre square is used, at {size} × {size} pixels.",
-        )  # fmt: skip
+    upload = columns[1].file_uploader(
+        "Your own in its place", PICTURES, key=f"{key}_upload", max_upload_size=MEGABYTES,
+        help=f"A picture of at most {MEGABYTES} MB. Its centre square is used, at {size} × {size} pixels.",
+    )  # fmt: skip
     if model.problem:
         st.caption(f"The examples are photographs, as the images of the training cannot be opened: {model.problem}")
-    return model.example(index) if upload is None else read_picture(upload.getvalue(), channels, size)
+    if upload is not None:
+        try:
+            return read_picture(upload.getvalue(), channels, size)
+        except (InvalidInput, BrokenPicture) as error:
+            st.error(reason(UserError(f"{error}; the example is shown in its place")))
+    return model.example(index)
 
 
 def choose_seed() -> int:
@@ -164,15 +175,25 @@ def show(pictures: Mapping[str, Tensor], name: str) -> None:
         pictures: label -> image in [-1, 1].
         name: of the file, and of the button.
     """
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, image in pictures.items():
             st.image(pixels(image), caption=label, width=WIDTH)
-    download(grid(torch.cat(list(pictures.values())), n_columns=len(pictures)), name)
+    download(sheet(torch.cat(list(pictures.values())), n_columns=len(pictures)), name)
 
 
-def show_grid(picture: Tensor, caption: str, name: str) -> None:
-    """Show a picture of several images, (H, W, 3) in bytes, as wide as the page allows, with a download."""
-    st.image(enlarged(picture.permute(2, 0, 1), 700), caption=caption)
+def sheet(images: Tensor, n_columns: int) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] row by row in one picture, (4, h, w) in bytes: RGB and opacity.
+
+    What is between them is transparent, so that it goes with any background.
+    """
+    rgb = to_uint8(images.expand(-1, 3, -1, -1))  # by itself, so that a NaN shows its colour
+    opaque = torch.cat([rgb, torch.full_like(rgb[:, :1], 255)], dim=1)
+    return make_grid(opaque, nrow=n_columns, padding=GAP)
+
+
+def show_sheet(picture: Tensor, caption: str, name: str) -> None:
+    """Show a `sheet` as wide as the page allows, with a download."""
+    st.image(enlarged(picture, SHEET), caption=caption)
     download(picture, name)
 
 
@@ -182,9 +203,9 @@ def pixels(image: Tensor) -> Any:
 
 
 def download(picture: Tensor, name: str) -> None:
-    """A button that saves a picture, (H, W, 3) in bytes."""
+    """A button that saves a `sheet`."""
     file = BytesIO()
-    Image.fromarray(enlarged(picture.permute(2, 0, 1), 1024)).save(file, format="PNG")
+    Image.fromarray(enlarged(picture, 1024)).save(file, format="PNG")
     st.download_button(
         "PNG", file.getvalue(), f"{name}.png", "image/png", key=f"save_{name}", on_click="ignore",
         icon=":material/download:", type="tertiary", help="Save these pictures as one file",

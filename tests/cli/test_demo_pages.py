@@ -45,6 +45,11 @@ def test_another_layer_and_other_samples(visitor):
     visitor.sees("Layer logits", n_images=8)
 
 
+def test_the_first_page_is_found_by_its_name_too(visitor):
+    visitor.open("representations?layer=logits&samples=4")
+    visitor.sees("Representations and their invariances", "Layer logits", but=["Page not found"], n_images=8)
+
+
 def pictures(folder):
     """One file of each odd kind, and one that is broken."""
     kinds = {
@@ -73,6 +78,15 @@ def test_uploads_of_each_kind(visitor, tmp_path):
         else:
             visitor.sees(path.name, "Layer logits", but=["cannot be read"], n_images=8)
             wait(lambda before=before: visitor.images() != before, Exception, 120)
+
+
+def test_no_upload_is_lost_while_the_page_is_drawn_anew(visitor, tmp_path):
+    visitor.open("?layer=logits&samples=4")
+    visitor.sees("Layer logits", n_images=8)
+    for number in range(20):
+        Image.new("RGB", (40, 30), (10 * number, 0, 90)).save(tmp_path / f"{number}.png")
+        visitor.upload(tmp_path / f"{number}.png")
+        visitor.sees(f"{number}.png")  # at once the next one, into the drawing of this one
 
 
 def test_an_attack(visitor):
@@ -115,11 +129,9 @@ def test_a_click_on_the_map_shows_samples_of_that_cell(visitor):
     visitor.sees("Layer conv1: samples in the order of brightness", n_images=5)
 
     def click():
-        chart = visitor.find("[data-testid=stVegaLiteChart] svg.marks")[0]
-        visitor.here.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
-        width, height = chart.size["width"], chart.size["height"]
-        last_column, third_of_four_rows = width // 2 - 25, height // 2 - 60
-        ActionChains(visitor.here).move_to_element_with_offset(chart, last_column, third_of_four_rows).click().perform()
+        cell = visitor.find("svg.marks path[aria-label^='attribute: class; layer: logits']")[0]
+        visitor.here.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
+        ActionChains(visitor.here).move_to_element(cell).click().perform()
         wait(lambda: "layer=logits" in visitor.here.current_url, seconds=20)
         return True
 

@@ -66,13 +66,7 @@ class Visitor:
         self.find(box)[0].send_keys(option, Keys.ENTER)
 
     def upload(self, path, field=1):
-        """Upload a file in the popover of a field, counted from 1; it is opened if it is closed."""
-        if not self.find("input[type=file]"):
-            self.click(f"(//button[contains(., 'Upload in its place')])[{field}]")
-
-        def sent():  # a file given to a field that is just drawn anew is lost
-            self.find("input[type=file]")[0].send_keys(str(path))
-            wait(lambda: path.name in self.text(), Exception, 10)
-            return True
-
-        wait(sent, Exception, LONGEST)
+        """Upload a file in a field, counted from 1, once."""
+        selector = f"(//input[@type='file'])[{field}]"
+        wait(lambda: self.find(selector), seconds=LONGEST)
+        self.find(selector)[0].send_keys(str(path))

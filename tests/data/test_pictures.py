@@ -122,7 +122,7 @@ def jpeg(size=(200, 200)):
     [
         (b"", "it is empty"),
         (jpeg()[: len(jpeg()) // 2], "truncated"),
-        (b"no picture at all", "cannot identify"),
+        (b"no picture at all", "it has no known format"),
         (None, "No such file"),
     ],
 )
@@ -154,7 +154,7 @@ def test_what_the_system_did_not_give_out_is_told_from_what_is_broken(tmp_path):
 
 def test_open_files_are_read_too():
     assert load_picture(io.BytesIO(jpeg())).size == (200, 200)
-    with pytest.raises(BrokenPicture, match="the picture cannot be read as a picture: it is empty"):
+    with pytest.raises(BrokenPicture, match="the file cannot be read as a picture: it is empty"):
         load_picture(io.BytesIO(b""))
 
 

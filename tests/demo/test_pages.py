@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import invariances
@@ -15,6 +16,7 @@ from invariances.config.nodes import map_checkpoints
 from invariances.config.reading import read_file
 from invariances.demo import released_models
 from invariances.demo.adversarial_attack import attacked
+from invariances.demo.factor_sliders import response
 from invariances.demo.loading import load
 from invariances.demo.mixing_grid import share_kept
 from invariances.demo.representations import draw
@@ -105,11 +107,31 @@ def test_a_broken_upload_is_told_in_a_sentence(content, message):
     assert not app.error and app.subheader
 
 
+def test_a_broken_upload_leaves_those_in_other_fields():
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9), "red").save(file, format="PNG")
+    app = opened("factor_sliders")
+    app.file_uploader(key="second_upload").set_value(("red.png", file.getvalue(), "image/png")).run()
+    app.file_uploader(key="example_upload").set_value(("a.png", b"no picture", "image/png")).run()
+    assert "cannot be read as a picture" in app.error[0].value and "the example is shown" in app.error[0].value
+    assert app.file_uploader(key="second_upload").value.name == "red.png"
+    app.file_uploader(key="example_upload").set_value([]).run()
+    assert not app.error and app.file_uploader(key="second_upload").value.name == "red.png"
+
+
+def test_the_response_has_a_share_for_each_class():
+    loaded = load(next(source for source in find_sources() if source.kind == "factors"))
+    with torch.no_grad():
+        shares = {row["class"]: row["share"] for row in response(loaded, loaded.example(0), k=1, seed=0)}
+    assert list(shares) == [str(digit) for digit in range(10)] and sum(shares.values()) == pytest.approx(1)
+    assert shares["1"] > 0.9  # the first example is a one, in whatever colour
+
+
 def test_the_map_has_a_row_for_each_layer_and_one_for_the_autoencoder():
     numbers = {"a": {"attribute_hue": 0.25, "attribute_hue_autoencoder": 0.5, "attribute_hue_ci": 0.1}}
     numbers |= {"b": {"attribute_hue": -10.5, "attribute_hue_autoencoder": 0.9, "attribute_scale": 0.1}}
     rows = [(cell["layer"], cell["attribute"], cell["text"], cell["known"]) for cell in cells(numbers)]
-    assert rows[:4] == [("a", "hue", ".25", True), ("a", "scale", "", False), ("b", "hue", "-10.50", True),
+    assert rows[:4] == [("a", "hue", ".25", True), ("a", "scale", "", False), ("b", "hue", "-10.5", True),
                         ("b", "scale", ".10", False)]  # fmt: skip
     assert rows[4:] == [("reconstruction", "hue", ".70", True), ("reconstruction", "scale", "", False)]
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from invariances.data.pictures import BrokenPicture
-from invariances.demo.uploads import FRAMES, read_clip, read_picture, write_clip
+from invariances.demo.uploads import FRAMES, keep_answers, read_clip, read_picture, write_clip
 from invariances.errors import InvalidInput
 
 
@@ -51,7 +53,7 @@ def test_a_photograph_is_turned_upright():
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", saved(Image.new("RGB", (64, 64), "red"), "BMP")[:200]])
 def test_what_is_no_picture_is_refused(content):
-    with pytest.raises(BrokenPicture, match="cannot be read as a picture"):
+    with pytest.raises(BrokenPicture, match=r"the file cannot be read as a picture: (it|image file is truncated)"):
         read_picture(content, 3, 16)
 
 
@@ -83,3 +85,29 @@ def test_a_long_clip_is_cut():
 def test_what_is_no_clip_is_refused(content, ending):
     with pytest.raises(InvalidInput, match=r"the clip .*; try an animated GIF or an MP4"):
         read_clip(content, ending, 3, 16)
+
+
+def filled_queue():
+    queue, answer, text = ForwardMsgQueue(), ForwardMsg(), ForwardMsg()
+    answer.file_urls_response.response_id = "1"
+    text.delta.new_element.text.body = "of the page as it was"
+    for message in (answer, text):
+        queue.enqueue(message)
+    return queue
+
+
+def test_a_page_that_starts_anew_keeps_answers_alone(monkeypatch):
+    monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)  # as it was, after the test
+    keep_answers()
+    queue = filled_queue()
+    queue.clear(retain_lifecycle_msgs=True)
+    assert [message.file_urls_response.response_id for message in queue.flush()] == ["1"]
+    assert queue.is_empty()
+
+
+def test_an_answer_is_sent_once(monkeypatch):
+    monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    keep_answers()
+    queue = filled_queue()
+    queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["a fragment"])
+    assert [message.WhichOneof("type") for message in queue.flush()].count("file_urls_response") == 1

@@ -49,16 +49,17 @@ class Walks(Drawing[HasFactors]):
 
     def pictures(self, iterator: HasFactors, images: Images, generator: torch.Generator) -> dict[str, Pixels]:
         """One picture for each factor."""
+        walks = self.walks(iterator, images, generator)
+        return {f"walk_{name}": grid(walk, n_columns=self.n_steps) for name, walk in walks.items()}
+
+    def walks(self, iterator: HasFactors, images: Images, generator: torch.Generator) -> dict[str, Tensor]:
+        """The images of a walk in each factor, (B · n_steps, C, H, W)."""
         factors = iterator.to_factors(iterator.code(images))
+        walks = [self._walk(factor, generator).flatten(0, 1) for factor in factors]
         return {
-            f"walk_{name}": self._picture(iterator, factors, k, generator)
+            name: iterator.decode(iterator.to_code(replace_factor(factors, k, walks[k])))
             for k, name in enumerate(iterator.factor_names)
         }
-
-    def _picture(self, iterator: HasFactors, factors: list[Tensor], k: int, generator: torch.Generator) -> Pixels:
-        walk = self._walk(factors[k], generator).flatten(0, 1)
-        images = iterator.decode(iterator.to_code(replace_factor(factors, k, walk)))
-        return grid(images, n_columns=self.n_steps)
 
     def _walk(self, e: Tensor, generator: torch.Generator) -> Tensor:
         """(B, N_k, 1, 1) -> (B, n_steps, N_k, 1, 1)."""
