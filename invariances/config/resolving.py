@@ -84,20 +84,9 @@ def _measured_sizes(config: dict[str, Any], debug: bool) -> list[int]:
 
     from invariances.evaluation.metrics.factor_sizes import factor_sizes
 
-    _require_channels(config["Transformer"])
     first_stage, loader = PARTS["first_stage"].build(config, "first_stage"), build_loader(config, "validation", debug)
     with prefix_errors("Transformer/factor_config: auto", InvalidInput):
         sizes, _ = factor_sizes(
             first_stage.encode, loader, config["Transformer"]["n_factors"], torch.device("cpu")
         )
     return sizes
-
-
-def _require_channels(section: Mapping[str, Any]) -> None:
-    """Refuse more factors than the codes have channels: measuring takes memory by their number."""
-    n_factors, n_channels = section["n_factors"], section.get("in_channel")  # a user's flow may have no such argument
-    if n_channels is not None and n_factors > n_channels:
-        raise UserError(
-            f"Transformer/n_factors: {n_factors}, but codes of {n_channels} channels (Transformer/in_channel) have at "
-            f"most {n_channels} factors, one channel each; use a smaller number"
-        )

@@ -12,11 +12,10 @@ from invariances.cli import edflow
 from invariances.cli import invariances as command
 from invariances.config.parts import build_networks
 from invariances.config.reading import read
-from invariances.config.resolving import resolve_checkpoints, resolve_factor_config
+from invariances.config.resolving import resolve_checkpoints
 from invariances.data.base import ImageSet
 from invariances.data.colors import ColorfulPairs
 from invariances.data.sets.digits import digits
-from invariances.errors import UserError
 from invariances.flows.released import as_released
 from invariances.models import Autoencoder, Classifier, DigitClassifier, Greybox
 from invariances.models.released_names import released_names
@@ -125,13 +124,14 @@ class TestFactorConfig:
         message = refused(capsys, "diin", *given)
         assert message.startswith("edflow: error: Transformer/factor_config: factors.json holds no sizes; expected")
 
-    @pytest.mark.parametrize("n_factors", [33, 10**7])
-    def test_auto_wants_no_more_factors_than_channels(self, n_factors):
-        """Refused before anything is measured, which would take memory by the number of factors."""
-        config = {"Transformer": {"in_channel": 32, "n_factors": n_factors, "factor_config": "auto"}}
-        message = rf"^Transformer/n_factors: {n_factors}, but codes of 32 channels .*at most 32"
-        with pytest.raises(UserError, match=message):
-            resolve_factor_config(config)
+    @pytest.mark.parametrize(("n_factors", "in_channel"), [(33, 32), (10**12, 10**13)])
+    def test_auto_wants_no_more_factors_than_channels(self, n_factors, in_channel, capsys):
+        """Refused before memory is taken by the number of factors, whatever `in_channel` says of the codes."""
+        train("pairs_ae")
+        given = ["--evaluation/swaps/classifier", "null", "--Transformer/factor_config", "auto"]
+        given += ["--Transformer/n_factors", n_factors, "--Transformer/in_channel", in_channel]
+        message = f"auto: n_factors is {n_factors}, but codes of 32 channels have at most 32 factors"
+        assert message in refused(capsys, "diin", *given)
 
     def test_auto_wants_pairs(self, capsys):
         train("pairs_ae")

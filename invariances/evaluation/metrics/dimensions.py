@@ -77,11 +77,17 @@ class DimensionEstimator:
         self.n_factors = n_factors
         self._origin = torch.zeros((), dtype=torch.float64)  # subtracted from codes: rounding would hide their spread
         self._limits = torch.zeros(0), torch.zeros(0)  # smallest and largest value of each channel
-        n_cells = N_BLOCKS * (n_factors - 1)  # each factor's pairs are dealt to the blocks in turn
+        self._n_channels = 0  # until the first batch
+        self._reset()
+
+    def _reset(self) -> None:
+        """Set all sums to 0."""
+        n_cells = N_BLOCKS * (self.n_factors - 1) if self._n_channels else 0
+        shape = n_cells, self._n_channels  # each factor's pairs are dealt to the blocks in turn
         self._counts = torch.zeros(n_cells, dtype=torch.float64)  # pairs
-        self._sums = torch.zeros(n_cells, 0, dtype=torch.float64)  # Σ (a + b), (cells, channels)
+        self._sums = torch.zeros(shape, dtype=torch.float64)  # Σ (a + b)
         self._products = torch.zeros(n_cells, dtype=torch.float64)  # Σ a·b
-        self._squares = torch.zeros(n_cells, 0, dtype=torch.float64)  # Σ a² + b², (cells, channels)
+        self._squares = torch.zeros(shape, dtype=torch.float64)  # Σ a² + b²
 
     def update(self, factor: Int[Tensor, " batch"], example1: Codes, example2: Codes) -> None:
         """Add a batch of pairs; arguments as in `estimate_dimensions`.
@@ -94,16 +100,17 @@ class DimensionEstimator:
         if not len(a):
             return
         both = torch.cat([a, b])
-        if not self._counts.any():
-            self._origin, self._limits = both.mean(0), (both[0], both[0])
+        if not self._n_channels:
+            self._n_channels, self._origin, self._limits = a.shape[1], both.mean(0), (both[0], both[0])
+            self._reset()
         lowest, highest = self._limits
         self._limits = torch.minimum(lowest, both.amin(0)), torch.maximum(highest, both.amax(0))
         a, b = a - self._origin, b - self._origin
         cells = F.one_hot(self._cells(factor.cpu().long()), len(self._counts)).double().T  # (cells, batch)
         self._counts += cells.sum(1)
-        self._sums = cells @ (a + b) + (self._sums if self._sums.numel() else 0)
+        self._sums += cells @ (a + b)
         self._products += cells @ (a * b).sum(1)
-        self._squares = cells @ (a.square() + b.square()) + (self._squares if self._squares.numel() else 0)
+        self._squares += cells @ (a.square() + b.square())
 
     def _cells(self, factor: Tensor) -> Tensor:
         """The cell of each pair: block · factors + factor."""
@@ -128,12 +135,12 @@ class DimensionEstimator:
         Raises:
             InvalidInput: a factor has no pair, or all codes are equal.
         """
-        counts = self._by_block(self._counts).sum(0)
+        counts = self._by_block(self._counts).sum(0) if self.n_pairs else torch.zeros(1)
         if empty := [index for index, count in enumerate(counts) if not count]:
             raise InvalidInput(f"no pair shares factor {empty[0]}; expected at least one, to estimate its size")
         scores = self._scores(torch.zeros(1, N_BLOCKS))[0]
         self._warn(counts)
-        shares, n_channels = _shares(scores), self._sums.shape[1]
+        shares, n_channels = _shares(scores), self._n_channels
         sizes = [int(share * n_channels) for share in shares[:-1]]
         return [*sizes, n_channels - sum(sizes)], [*scores.tolist(), 1.0]
 
@@ -155,10 +162,10 @@ class DimensionEstimator:
         >>> [round(width, 2) for width in estimator.half_widths()[1]]
         [0.04, 0.0]
         """
-        if self._by_block(self._counts).sum(0).min() < N_BLOCKS:
+        if not self.n_pairs or self._by_block(self._counts).sum(0).min() < N_BLOCKS:
             return None
         scores = self._scores(torch.eye(N_BLOCKS))
-        sizes = _shares(scores) * self._sums.shape[1]
+        sizes = _shares(scores) * self._n_channels
         t = student_95(N_BLOCKS - 1)
         widths = [t * (N_BLOCKS - 1) * (v.var(dim=0) / N_BLOCKS).sqrt() for v in (sizes, scores)]
         return widths[0].tolist(), [*widths[1].tolist(), 0.0]
@@ -187,7 +194,7 @@ class DimensionEstimator:
             )
         if constant := self._constant_channels():
             warnings.warn(
-                f"{len(constant)} of {self._sums.shape[1]} channels of the codes are constant: "
+                f"{len(constant)} of {self._n_channels} channels of the codes are constant: "
                 f"{', '.join(map(str, constant))}; sizes count them although no factor can be in them",
                 stacklevel=3,
             )
@@ -206,8 +213,9 @@ class DimensionEstimator:
         if not len(factor) == len(a) == len(b) or a.shape != b.shape:
             shapes = tuple(factor.shape), tuple(a.shape), tuple(b.shape)
             raise InvalidInput(f"factor, example1 and example2 have shapes {shapes}; expected (B,) and twice (B, C)")
-        if self._sums.numel() and self._sums.shape[1] != a.shape[1]:
-            raise InvalidInput(f"codes have {a.shape[1]} channels; expected {self._sums.shape[1]} as before")
+        n_channels = a.shape[1]
+        if self._n_channels not in (0, n_channels):
+            raise InvalidInput(f"codes have {n_channels} channels; expected {self._n_channels} as before")
         if not (a.isfinite().all() and b.isfinite().all()):
             raise InvalidInput("codes hold NaN or infinite values; expected finite ones")
 

@@ -104,7 +104,8 @@ def factor_sizes(
         seed: of the samples.
 
     Raises:
-        InvalidInput: the batches hold no pairs; otherwise as `DimensionEstimator`.
+        InvalidInput: the batches hold no pairs, or there are more factors than channels; otherwise as
+            `DimensionEstimator`.
 
     Example:
         >>> x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).reshape(2, 2, 1, 1)
@@ -130,6 +131,9 @@ def _estimator(
             raise InvalidInput(f"examples hold {', '.join(batch)}; expected pairs: factor, example1, example2")
         encoded = [encode(batch[name].to(device)) for name in ("example1", "example2")]
         codes1, codes2 = (z if isinstance(z, Tensor) else z.sample(generator) for z in encoded)
+        if n_factors > (n_channels := codes1.shape[1]):  # memory goes by their number
+            most = f"codes of {n_channels} channels have at most {n_channels} factors, one channel each"
+            raise InvalidInput(f"n_factors is {n_factors}, but {most}; use a smaller number")
         estimator.update(batch["factor"], codes1, codes2)
     return estimator
 
