@@ -35,8 +35,13 @@ class BatchSampler:
         self.start = 0  # the first batch of the next pass
 
     def __len__(self) -> int:
-        n_own = len(self._positions())
-        return max(1, n_own // self.batch_size) if self.shuffle else -(-n_own // self.batch_size)
+        return self.length(_n_ranks())
+
+    def length(self, n_ranks: int) -> int:
+        """Batches of each of so many ranks."""
+        if self.shuffle:
+            return max(1, self.n_examples // n_ranks // self.batch_size)
+        return -(-self.n_examples // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._order()
@@ -53,10 +58,13 @@ class BatchSampler:
 
     def _positions(self) -> range:
         """Positions of this rank in the order; in training all ranks have equally many, so that none waits."""
-        if not (self.shuffle and distributed.is_available() and distributed.is_initialized()):
+        if not self.shuffle or (n_ranks := _n_ranks()) == 1:
             return range(self.n_examples)
-        n_ranks = distributed.get_world_size()
         return range(distributed.get_rank(), self.n_examples - self.n_examples % n_ranks, n_ranks)
+
+
+def _n_ranks() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 class Loader(DataLoader[Any]):

@@ -88,7 +88,7 @@ def train(
     """
     same = not (restart or allow_other_network)
     built = _build(config, checkpoint, train=True, resume=not restart, same_networks=same, debug=debug)
-    num_steps = config.get("num_steps") or config["num_epochs"] * _epoch_length(config, len(built.train_loader))
+    num_steps = config.get("num_steps") or config["num_epochs"] * _epoch_length(config, built.train_loader, run)
     if config.get("decay_start", 0) > num_steps:
         decay = config["decay_start"]
         log.warning("decay_start: %d is after the last step, %d: the learning rate will not fall", decay, num_steps)
@@ -101,8 +101,10 @@ def train(
         _fit(built, None if restart else checkpoint, config, run, debug)
 
 
-def _epoch_length(config: dict[str, Any], n_batches: int) -> int:
-    """Number of steps of an epoch, which `trainer/limit_train_batches` may shorten: a number, or a share as a float."""
+def _epoch_length(config: dict[str, Any], loader: Loader, run: Run) -> int:
+    """Steps of an epoch: the share of each process, of which `trainer/limit_train_batches` takes a number or a part."""
+    trainer = _trainer(config, run, [], logger=False)
+    n_batches = loader.batches.length(trainer.num_nodes * trainer.num_devices)
     limit = config["trainer"].get("limit_train_batches")
     if limit is None:
         return n_batches

@@ -117,3 +117,8 @@ def test_first_keeps_the_abilities_of_its_data_set():
     assert len(first) == 4
     assert first.__getitems__([1, 3])["epoch"].tolist() == [2, 2]
     assert len(First(Numbers(3), 4)) == 3
+
+
+@pytest.mark.parametrize(("n_ranks", "expected"), [(1, 4), (2, 2), (3, 1), (30, 1)])
+def test_each_rank_has_its_share_of_the_batches(n_ranks, expected):
+    assert BatchSampler(21, 5, shuffle=True).length(n_ranks) == expected

@@ -189,3 +189,12 @@ class Noting(AutoencoderIterator):
     def teardown(self, stage):
         if stage == "fit":
             torch.save(self.state_dict(), f"rank-{self.global_rank}.pt")
+
+
+@pytest.mark.slow
+def test_an_epoch_is_one_pass_over_all_images_whatever_the_number_of_processes():
+    epochs = ["--num_steps", "null", "--num_epochs", 2, "--trainer/check_val_every_n_epoch", 1]
+    code, run = edit([*AE, *TWO, *epochs, "--batch_size", 250])  # 1,500 images
+    assert code == 0
+    assert [path.name for path in sorted(run.path.glob("train/eval/*"))] == ["step-00000003", "step-00000006"]
+    assert run.last_checkpoint().name == "model-6.ckpt"
