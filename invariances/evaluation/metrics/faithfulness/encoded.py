@@ -131,10 +131,13 @@ class GeneratedImages:
 
     @classmethod
     def of(cls, codes: Tensor, networks: Networks, name: str) -> GeneratedImages:
-        """Decode codes (B, k, N, 1, 1), and encode the images again; `name` names them in messages."""
-        images = networks.autoencoder.decode(codes.flatten(0, 1))
-        z = networks.greybox.encode(images)
-        logits = outputs(networks.greybox, images, z)
+        """Decode codes (B, k, N, 1, 1), and encode the images again, B at a time; `name` names them in messages."""
+        parts = []
+        for part in codes.flatten(0, 1).split(len(codes)):
+            images = networks.autoencoder.decode(part)
+            z = networks.greybox.encode(images)
+            parts.append((images, z, outputs(networks.greybox, images, z)))
+        images, z, logits = (torch.cat(each) for each in zip(*parts, strict=True))
         require_finite(name, codes=codes.flatten(0, 1), pixels=images, z=z, logits=logits)
         return cls(*(each.unflatten(0, codes.shape[:2]) for each in (images, codes.flatten(0, 1), z, logits)))
 
