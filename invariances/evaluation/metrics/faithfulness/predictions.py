@@ -12,7 +12,8 @@ log = logging.getLogger(__name__)
 def network_accuracy(logits: Tensor, classes: Tensor | None) -> dict[str, Estimate]:
     """`network_accuracy`: share of the images whose predicted class is their label.
 
-    Empty without labels, and where the output is not logits of at least as many classes as the labels have.
+    Empty without labels, and where the output is not logits of the classes that the labels have: if it has fewer, or
+    more than twice as many as there are different labels, such as ImageNet's for images of ten classes.
 
     Args:
         logits: (n, …), of a classifier (n, classes).
@@ -22,7 +23,7 @@ def network_accuracy(logits: Tensor, classes: Tensor | None) -> dict[str, Estima
     >>> network_accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0]))["network_accuracy"].value
     0.75
     """
-    if classes is None or logits.ndim != 2 or classes.max() >= logits.shape[1]:
+    if classes is None or logits.ndim != 2 or not classes.max() < logits.shape[1] <= 2 * len(classes.unique()):
         return {}
     return {"network_accuracy": Estimate.proportion((logits.argmax(dim=1) == classes).double())}
 

@@ -98,6 +98,7 @@ def test_accuracy_of_the_network():
     assert found["predicted_classes"] == len(classes.unique())
     assert "network_accuracy" not in measured(world, 100)
     assert "network_accuracy" not in measured(world, 100, classes=torch.arange(100))  # labels of other classes
+    assert "network_accuracy" not in measured(world, 100, classes=torch.arange(100) % 3)  # so are those of few
 
 
 def test_a_network_with_a_single_answer_is_reported(caplog):
