@@ -33,7 +33,7 @@ from invariances.training.identity import require_same_networks
 from invariances.training.loggers.csv import CSVLog
 from invariances.training.progress import EvaluationProgress, Progress
 from invariances.training.representation_cache import CacheSettings, with_cache
-from invariances.training.restoring import RestoredOptimizers
+from invariances.training.restoring import RestoredState
 from invariances.training.run import Run
 from invariances.training.saving import Checkpoints
 from invariances.training.stopping import StopOnSignal
@@ -175,7 +175,7 @@ def _training(
     best = KeepBest(saver, evaluations, metric, patience) if metric else None
     # `best` before `evaluations`, which note last that a pass is whole, and these before `saver`, so that a checkpoint
     # of a step with an evaluation never gets its name before the evaluation has begun
-    progress, restored = Progress(num_steps, evaluations), RestoredOptimizers(resumed)
+    progress, restored = Progress(num_steps, evaluations), RestoredState(resumed)
     callbacks: list[pl.Callback | None] = [
         restored, StepCounter(num_steps), best, evaluations, saver, stop, pictures, progress
     ]  # fmt: skip

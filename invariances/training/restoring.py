@@ -1,7 +1,8 @@
 """Checks of what a resumed training continues with; a checkpoint may be damaged, or a stranger's."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from invariances.errors import UserError
 OF_ITS_SHAPE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # what optimisers keep for each weight
 
 
-class RestoredOptimizers(pl.Callback):
-    """Refuse a checkpoint whose optimisers would fail, or spread NaN, at the first step.
+class RestoredState(pl.Callback):
+    """Refuse a checkpoint whose optimisers or counters would fail, or spread NaN, at the first step.
 
     Args:
         checkpoint: from which the training goes on; None for a new one.
@@ -28,13 +29,15 @@ class RestoredOptimizers(pl.Callback):
         self.checkpoint = checkpoint
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Check all optimisers."""
-        for optimizer in trainer.optimizers if self.checkpoint is not None else ():
-            if fault := next(faults(optimizer), None):
-                raise UserError(
-                    f"{self.checkpoint}: the state of its training cannot be restored ({fault}); resume from an "
-                    "earlier checkpoint, or add -r to start a new training from its weights"
-                )
+        """Check all optimisers, and the counters of Lightning's loops."""
+        if self.checkpoint is None:
+            return
+        found = chain(*map(faults, trainer.optimizers), faults_of_counters(trainer.fit_loop.state_dict()))
+        if fault := next(found, None):
+            raise UserError(
+                f"{self.checkpoint}: the state of its training cannot be restored ({fault}); resume from an "
+                "earlier checkpoint, or add -r to start a new training from its weights"
+            )
 
 
 def faults(optimizer: Optimizer) -> Iterator[str]:
@@ -57,6 +60,25 @@ def faults(optimizer: Optimizer) -> Iterator[str]:
                 yield f"state of the optimiser: {type(state).__name__}; expected a dict for each weight"
             elif state:
                 yield from _faults_of(weight, state, names)
+
+
+def faults_of_counters(state: Mapping[str, Any]) -> Iterator[str]:
+    """What loops cannot go on with, whose state was loaded.
+
+    >>> list(faults_of_counters({"epoch_progress": {"total": {"ready": [1], "started": 1}}, "state_dict": {}}))
+    ['epoch_progress of the training: [1]; expected a number']
+    """
+    for name, value in state.items():
+        if name.endswith("progress"):
+            wrong = [leaf for leaf in _leaves(value) if not isinstance(leaf, int)]
+            yield from (f"{name} of the training: {str(leaf)[:60]}; expected a number" for leaf in wrong)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        yield from chain(*map(_leaves, value.values()))
+    else:
+        yield value
 
 
 def _is_like(value: Any, default: Any) -> bool:

@@ -1,10 +1,11 @@
-"""Optimisers that a damaged checkpoint, or a stranger's, has left in a state that would fail or spread NaN."""
+"""What a damaged checkpoint, or a stranger's, has left in a state that would fail or spread NaN."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from invariances.training.restoring import faults
+from invariances.training.restoring import faults, faults_of_counters
 
 WEIGHT = "expected a tensor of shape (2, 3)"
 
@@ -67,3 +68,11 @@ def test_a_state_that_is_no_dict(state):
     optimizer.state[weight] = state
     name = type(state).__name__
     assert list(faults(optimizer)) == [f"state of the optimiser: {name}; expected a dict for each weight"]
+
+
+def test_counters_of_a_trainer():
+    loop = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu").fit_loop
+    assert not list(faults_of_counters(loop.state_dict()))
+    loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.current.ready = []
+    (found,) = faults_of_counters(loop.state_dict())
+    assert found == "epoch_loop.automatic_optimization.optim_progress of the training: []; expected a number"
