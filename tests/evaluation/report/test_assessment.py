@@ -49,7 +49,14 @@ def test_an_over_confident_flow_comes_with_the_variance_that_was_measured(flow):
     assert numbers["variance_explained_by_v"] == pytest.approx(claim, abs=0.02)
     assert numbers["residual_variance"] == pytest.approx(OPEN / TOTAL, abs=0.02)
     read, claimed = (f"{numbers[name]:.3f}" for name in ("residual_variance", "variance_explained_by_v"))
-    assert f"read the variance of the codes as at least {read} (the flow claims {claimed})" in assess(numbers).text
+    assert f"read the variance of the codes as at most {read} (the flow claims {claimed})" in assess(numbers).text
+
+
+@pytest.mark.parametrize(("mlp", "read"), [(0.117, "0.117"), (0.15, "0.136"), (None, "0.136")])
+def test_the_smaller_error_of_flow_and_mlp_bounds_what_the_layer_leaves_open(mlp, read):
+    numbers = {"spread_skill": 0.906, "residual_variance": 0.136, "variance_explained_by_v": 0.109}
+    text = assess(numbers | {"residual_variance_mlp": mlp}).text
+    assert text == f"over-confident: read the variance of the codes as at most {read} (the flow claims 0.109)"
 
 
 def exact(**changes):
@@ -84,7 +91,7 @@ def test_each_number_has_its_finding(changes, start):
 def test_without_calibration_nothing_is_trusted():
     assert not assess({"cosine": 1.0}).trusted
     assert assess({"spread_skill": 0.5}).text == (
-        "over-confident: read the variance of the codes as at least ? (the flow claims ?)"
+        "over-confident: read the variance of the codes as at most ? (the flow claims ?)"
     )
 
 

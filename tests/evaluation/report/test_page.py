@@ -171,7 +171,7 @@ def test_each_layer_is_assessed_below_its_title(tmp_path):
     page = " ".join(write_report([[tmp_path / "conv1"], [tmp_path / "conv2"]], tmp_path / "out").read_text().split())
     first, second = page.split("<h2>1. conv1</h2>")[1].split("<h2>2. conv2</h2>")
     assert first.startswith(' <p class="assessment trusted">Trust: the flow is calibrated')
-    assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at least 0.600')
+    assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at most 0.600')
     assert all(str(escape(reason)) in page for _, reason in THRESHOLDS.values())
 
 
