@@ -21,15 +21,17 @@ THRESHOLDS = {  # value, and why it is this one
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the calibration of a flow says about its samples.
+    """What the calibration of a flow says about its samples, and how like their input they are to the layer.
 
     Attributes:
         findings: what is wrong, in the order of importance; empty if the samples can be trusted.
         measured: whether calibration was measured at all.
+        likeness: of the samples to their input, compared with its reconstruction; empty if it was not measured.
     """
 
     findings: tuple[str, ...]
     measured: bool = True
+    likeness: str = ""
 
     @property
     def trusted(self) -> bool:
@@ -45,7 +47,8 @@ class Assessment:
         """
         if not self.measured:
             return "not assessed: calibration was not measured"
-        return "; ".join(self.findings) or "trust: the flow is calibrated, as far as these images tell"
+        verdicts = self.findings or ("trust: the flow is calibrated, as far as these images tell",)
+        return "; ".join((*verdicts, self.likeness) if self.likeness else verdicts)
 
 
 def assess(metrics: Metrics) -> Assessment:
@@ -60,8 +63,9 @@ def assess(metrics: Metrics) -> Assessment:
     if metrics.get("spread_skill") is None:
         return Assessment((), measured=False)
     found = (_ignores(metrics), _spread(metrics), _uses_part(metrics), _predicts_badly(metrics))
-    findings = tuple(finding for finding in found if finding) or tuple(filter(None, (_dimensions(metrics),)))
-    return Assessment(findings)
+    findings = tuple(filter(None, found)) or tuple(filter(None, (_dimensions(metrics),)))
+    farther = _farther(metrics)
+    return Assessment((*findings, farther), True) if farther else Assessment(findings, True, _likeness(metrics))
 
 
 def _above(metrics: Metrics, name: str, threshold: str, exact: float) -> bool:
@@ -124,6 +128,37 @@ def _predicts_badly(metrics: Metrics) -> str:
     if own - widths[0] < other + widths[1]:
         return ""
     return f"misses what the layer tells: read the variance of the codes as at most {other:.3f}, the error of an MLP"
+
+
+def _farther(metrics: Metrics) -> str:
+    """Whether samples are less like their input to the layer than its nearest other image is."""
+    if not less(metrics, "cosine", "cosine_nearest"):
+        return ""
+    values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_nearest')}"
+    if less(metrics, "cosine_autoencoder", "cosine_nearest"):
+        values += f"; so is the autoencoder's reconstruction, {_number(metrics, 'cosine_autoencoder')}"
+    return f"to the layer, samples are less like their input than the nearest other image is ({values})"
+
+
+def _likeness(metrics: Metrics) -> str:
+    if metrics.get("cosine") is None or metrics.get("cosine_autoencoder") is None:
+        return ""
+    how = "less like their input than" if less(metrics, "cosine", "cosine_autoencoder") else "as like their input as"
+    values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_autoencoder')}"
+    return f"to the layer, samples are {how} its reconstruction is ({values})"
+
+
+def less(metrics: Metrics, one: str, other: str) -> bool:
+    """Whether one number is below another by more than their 95 % intervals leave to chance.
+
+    >>> numbers = {"a": 0.5, "a_ci": 0.03, "b": 0.54, "b_ci": 0.04, "c": 0.6}
+    >>> less(numbers, "a", "b"), less(numbers, "a", "c"), less(numbers, "c", "a")
+    (False, True, False)
+    """
+    first, second = metrics.get(one), metrics.get(other)
+    if first is None or second is None:
+        return False
+    return second - first > math.hypot(*(metrics.get(f"{name}_ci") or 0 for name in (one, other)))
 
 
 def _dimensions(metrics: Metrics) -> str:

@@ -88,6 +88,25 @@ def test_each_number_has_its_finding(changes, start):
     assert assess(exact(**changes)).text.startswith(start)
 
 
+COSINES = {"cosine": 0.955, "cosine_ci": 0.005, "cosine_autoencoder": 0.966, "cosine_autoencoder_ci": 0.006}
+
+
+def test_samples_less_like_their_input_than_the_nearest_other_image_are_a_finding():
+    found = assess(exact(**COSINES, cosine_nearest=0.985, cosine_nearest_ci=0.003))
+    assert found.findings == (
+        "to the layer, samples are less like their input than the nearest other image is (cosine 0.955, 0.985; so is "
+        "the autoencoder's reconstruction, 0.966)",
+    )
+    assert assess(exact(**COSINES, cosine_nearest=0.96, cosine_nearest_ci=0.01)).trusted  # by chance
+
+
+@pytest.mark.parametrize(("cosine", "how"), [(0.955, "less like their input than"), (0.96, "as like their input as")])
+def test_the_likeness_of_samples_is_told_next_to_that_of_reconstructions(cosine, how):
+    found = assess(exact(**COSINES | {"cosine": cosine}))
+    assert found.trusted
+    assert found.text.endswith(f"; to the layer, samples are {how} its reconstruction is (cosine {cosine:.3f}, 0.966)")
+
+
 def test_without_calibration_nothing_is_trusted():
     assert not assess({"cosine": 1.0}).trusted
     assert assess({"spread_skill": 0.5}).text == (
