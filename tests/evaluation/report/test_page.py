@@ -228,16 +228,18 @@ def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
 
 
 def test_the_map_of_layers_and_attributes():
-    numbers = {"attribute_hue": 0.9, "attribute_hue_ci": 0.1, "attribute_hue_autoencoder": 0.95, "cosine": 1.0}
+    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.9, "attribute_hue_ci": 0.1, "cosine": 1.0}
+    numbers |= {"attribute_hue_autoencoder": 0.95}
     assert attribute_names(numbers) == ["hue"]
-    figure = attribute_map([("conv1", numbers), ("logits", {**numbers, "attribute_hue": 0.1})])
+    figure = attribute_map([("conv1", numbers), ("logits", {**numbers, "attribute_hue_measured": 0.1})])
     written = [text.get_text() for text in figure.axes[0].texts]
     assert written == ["0.90", "0.10", "0.95"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv1", "logits", "reconstruction"]
 
 
 def test_an_attribute_that_the_autoencoder_loses_is_grey():
-    figure = attribute_map([("conv1", {"attribute_hue": 0.9, "attribute_hue_autoencoder": 0.2})])
+    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.1, "attribute_hue_autoencoder": 0.2}
+    figure = attribute_map([("conv1", numbers)])
     assert figure.axes[0].images[0].get_array().mask.all()
 
 
