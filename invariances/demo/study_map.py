@@ -36,11 +36,12 @@ SPACED = "replace(datum.label, /_/g, ' ')"  # of Vega
 CEILING = "reconstruction"
 TEXT = (
     "Which part of a property's variance does each layer **keep**? 1: the mean of the samples "
-    "is the value of their input. 0: it tells no more than the mean of all images. **Click on a cell** to see samples in the order of that property."
+    "is the value of their input. 0: it tells no more than the mean of all images. **Click on a cell** to see samples "
+    "in the order of that property."
 )
 HOW = (
     "Last row: the same of the autoencoder's reconstructions, the ceiling. Grey: the autoencoder itself loses the "
-    "property, so that nothing can be said about the layers. Below 0: samples are farther off than the mean of all images."
+    "property, so that nothing can be said about the layers. Below 0: farther off than the mean of all images."
 )
 
 
