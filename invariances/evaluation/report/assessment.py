@@ -132,10 +132,10 @@ def _predicts_badly(metrics: Metrics) -> str:
 
 def _farther(metrics: Metrics) -> str:
     """Whether samples are less like their input to the layer than its nearest other image is."""
-    if not less(metrics, "cosine", "cosine_nearest"):
+    if not _less(metrics, "cosine", "cosine_nearest"):
         return ""
     values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_nearest')}"
-    if less(metrics, "cosine_autoencoder", "cosine_nearest"):
+    if _less(metrics, "cosine_autoencoder", "cosine_nearest"):
         values += f"; so is the autoencoder's reconstruction, {_number(metrics, 'cosine_autoencoder')}"
     return f"to the layer, samples are less like their input than the nearest other image is ({values})"
 
@@ -143,22 +143,27 @@ def _farther(metrics: Metrics) -> str:
 def _likeness(metrics: Metrics) -> str:
     if metrics.get("cosine") is None or metrics.get("cosine_autoencoder") is None:
         return ""
-    how = "less like their input than" if less(metrics, "cosine", "cosine_autoencoder") else "as like their input as"
+    how = "less like their input than" if _less(metrics, "cosine", "cosine_autoencoder") else "as like their input as"
     values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_autoencoder')}"
     return f"to the layer, samples are {how} its reconstruction is ({values})"
 
 
-def less(metrics: Metrics, one: str, other: str) -> bool:
-    """Whether one number is below another by more than their 95 % intervals leave to chance.
+def _less(metrics: Metrics, one: str, other: str) -> bool:
+    return difference(metrics, other, metrics, one) > 0
 
-    >>> numbers = {"a": 0.5, "a_ci": 0.03, "b": 0.54, "b_ci": 0.04, "c": 0.6}
-    >>> less(numbers, "a", "b"), less(numbers, "a", "c"), less(numbers, "c", "a")
-    (False, True, False)
+
+def difference(first: Metrics, one: str, second: Metrics, other: str) -> float:
+    """How far a number is above another one; 0 where their 95 % intervals leave it to chance, or one is missing.
+
+    >>> numbers = {"a": 0.5, "a_ci": 0.03, "b": 0.54, "b_ci": 0.04, "c": 0.75}
+    >>> [difference(numbers, one, numbers, other) for one, other in ("ba", "ca", "ac")]
+    [0.0, 0.25, -0.25]
     """
-    first, second = metrics.get(one), metrics.get(other)
-    if first is None or second is None:
-        return False
-    return second - first > math.hypot(*(metrics.get(f"{name}_ci") or 0 for name in (one, other)))
+    value, reference = first.get(one), second.get(other)
+    if value is None or reference is None:
+        return 0.0
+    chance = math.hypot(first.get(f"{one}_ci") or 0, second.get(f"{other}_ci") or 0)
+    return value - reference if abs(value - reference) > chance else 0.0
 
 
 def _dimensions(metrics: Metrics) -> str:

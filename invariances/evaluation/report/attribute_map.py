@@ -47,8 +47,8 @@ def attribute_section(measured: Iterable[str]) -> Section:
         Group(name.replace("_", " "), _definition(name), {head: f"{PREFIX}{name}{end}" for end, head in ENDS.items()})
         for name in attribute_names(measured)
     )
-    text = " ".join(f"{head.capitalize()}: {LEGEND[f'{PREFIX}*{end}']}" for end, head in ENDS.items())
-    return Section("Which attributes does the layer keep?", text, tuple(groups))
+    heads = {head: LEGEND[f"{PREFIX}*{end}"] for end, head in ENDS.items()}
+    return Section("Which attributes does the layer keep?", "", tuple(groups), heads)
 
 
 def _definition(name: str) -> str:
