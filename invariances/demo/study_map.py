@@ -40,7 +40,7 @@ TEXT = (
     "in the order of that property."
 )
 HOW = (
-    "Last row: the same of the autoencoder's reconstructions, the ceiling. Grey: the autoencoder itself loses the "
+    "Last row: the same of the autoencoder's reconstructions. Grey: the autoencoder itself loses the "
     "property, so that nothing can be said about the layers. Below 0: farther off than the mean of all images."
 )
 

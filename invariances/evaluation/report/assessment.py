@@ -64,8 +64,9 @@ def assess(metrics: Metrics) -> Assessment:
         return Assessment((), measured=False)
     found = (_ignores(metrics), _spread(metrics), _uses_part(metrics), _predicts_badly(metrics))
     findings = tuple(filter(None, found)) or tuple(filter(None, (_dimensions(metrics),)))
-    farther = _farther(metrics)
-    return Assessment((*findings, farther), True) if farther else Assessment(findings, True, _likeness(metrics))
+    if farther := _farther(metrics):
+        return Assessment((*findings, farther) if findings else (f"the flow is calibrated, but {farther}",))
+    return Assessment(findings, likeness=_likeness(metrics))
 
 
 def _above(metrics: Metrics, name: str, threshold: str, exact: float) -> bool:
@@ -136,7 +137,7 @@ def _farther(metrics: Metrics) -> str:
         return ""
     values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_nearest')}"
     if _less(metrics, "cosine_autoencoder", "cosine_nearest"):
-        values += f"; so is the autoencoder's reconstruction, {_number(metrics, 'cosine_autoencoder')}"
+        values += f"; nor is the reconstruction as like it, {_number(metrics, 'cosine_autoencoder')}"
     return f"to the layer, samples are less like their input than the nearest other image is ({values})"
 
 

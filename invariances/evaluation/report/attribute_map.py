@@ -60,7 +60,7 @@ def _definition(name: str) -> str:
 def attribute_map(layers: Sequence[tuple[str, Metrics]]) -> Figure:
     """Layers in rows, attributes in columns: the part of each attribute's variance that each layer is shown to keep.
 
-    The last row is the same of the autoencoder, the ceiling. An attribute that it loses is grey.
+    The last row is the same of the autoencoder. An attribute that it loses is grey.
 
     Args:
         layers: name and numbers of each, in the order of depth.

@@ -186,7 +186,7 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
         "change": lambda name: _change(first, last, name),
         "columns": columns,
         "thresholds": THRESHOLDS,
-        "legend": {name: LEGEND[name] for name in LEGEND if name in columns},
+        "legend": {name: LEGEND[name] for name in columns if name in LEGEND},
         "attributes": attribute_names(measured)
         and save_figure(attribute_map(metrics), folder / "attributes.png"),
         "sections": [section for section in sections if section.groups],
@@ -271,7 +271,7 @@ def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:
     if value is not None and low is not None and high is not None:
         spreads = {f"{_number(low)} …": high, "σ": spreads["σ"]}
     small = Markup("").join(
-        Markup("<small>{} {}</small>").format(sign, _number(spread))
+        Markup("<small>{}{}{}</small>").format(sign, " " if sign.endswith("…") else "\xa0", _number(spread))
         for sign, spread in spreads.items()
         if value is not None and spread
     )

@@ -134,7 +134,7 @@ def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure
     for axis in axes:
         axis.set_axis_off()
     for label, column in columns.items():
-        axes[column].set_title(short(label), fontsize=8, parse_math=False)
+        axes[column].set_title(short(label), fontsize=9, parse_math=False)
         pixels = stack_pictures(views[label][:shown])
         axes[column].imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     return figure

@@ -135,7 +135,7 @@ def test_numbers_that_no_table_lists_come_last_with_their_text(tmp_path):
     rewrite(evaluation(tmp_path / "run", "one"), metrics=numbers, legend={"sharpness": "1: as sharp as the data."})
     page = write_report([[tmp_path / "run"]], tmp_path / "out").read_text()
     others = page[page.index("Other numbers") :]
-    assert "<td>sharpness</td><td>0.250<small>± 0.125</small></td>" in others
+    assert "<td>sharpness</td><td>0.250<small>±\xa00.125</small></td>" in others
     assert "<dt>sharpness</dt><dd>1: as sharp as the data.</dd>" in others
     assert "<td>nothing</td><td></td>" in others
     assert "cosine" not in others and "validation loss" not in page and "0.750" not in page
@@ -220,6 +220,15 @@ def test_what_a_reader_has_to_know_stands_below_the_title_of_its_layer(tmp_path)
     assert "Caution" not in page_of(tmp_path / "other", cosine=0.5)
 
 
+def test_only_what_changes_beyond_chance_is_told_as_a_change(tmp_path):
+    for layer, agreement, diversity in (("conv1", 0.861, 0.014), ("conv2", 0.847, 0.373)):
+        numbers = {"class_agreement": agreement, "class_agreement_ci": 0.03, "diversity": diversity}
+        rewrite(evaluation(tmp_path / layer, "one", layer=layer), metrics=numbers | {"diversity_ci": 0.02})
+    page = " ".join(write_report([[tmp_path / "conv1"], [tmp_path / "conv2"]], tmp_path / "out").read_text().split())
+    assert "is that of their input does not change beyond chance (0.861, 0.847);" in page
+    assert "over that of the data, goes from 0.014 to 0.373." in page
+
+
 def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
     page = page_of(tmp_path, factor_digit_residual=0.875, factor_digit_explained_by_z=0.25)
     table = page[page.index("Factors and sets of images") :]
@@ -274,7 +283,7 @@ def test_trainings_that_differ_in_their_seed_alone_are_one_row_with_their_mean_a
         rewrite(evaluation(tmp_path / run, "one"), metrics={"cosine": cosine, "cosine_ci": 0.125, "nll": 2.0})
     page = write_report([[tmp_path / "a", tmp_path / "b"]], tmp_path / "out").read_text()
     assert page.count("<h2>1. conv1</h2>") == 1 and "<h2>2. conv1</h2>" not in page
-    assert "<td>0.500<small>± 0.125</small><small>σ 0.354</small></td>" in page and "<td>2.000</td>" in page
+    assert "<td>0.500<small>±\xa00.125</small><small>σ\xa00.354</small></td>" in page and "<td>2.000</td>" in page
     assert "<dt>σ</dt>" in page and "means\nof 2</p>" in page and "Other numbers" not in page
 
 

@@ -27,16 +27,18 @@ from invariances.utils.names import hint
 MIN_KNOWN = 0.5  # share of the images that must have an attribute
 LEGEND = {
     "attribute_*_ci": "Half the width of the 95 % interval.",
-    "attribute_*_autoencoder": "The same of the reconstruction in place of the samples' mean: the ceiling of what is "
-    "measured of a layer. Where the autoencoder loses the attribute, the layer's numbers mean little.",
+    "attribute_*_autoencoder": "The same of the reconstruction in place of the samples' mean. A layer exceeds it by "
+    "what the mean of several samples averages out of the errors of one reconstruction. Where the autoencoder loses "
+    "the attribute, the layer's numbers mean little.",
     "attribute_*_measured": "Share of the attribute's variance that the layer is shown to keep: 1 minus the squared "
     "distance of the input's value from the mean of its samples', over the variance. 1: the mean is the input's value; "
     "0: it tells no more than the mean of all images; below 0: less.",
     "attribute_*_shuffled": "The flow's claim for samples of other images: the floor, 0 if samples vary as the images "
     "do.",
     "attribute_*_probe": "Share of the attribute's variance that a linear function of the response predicts.",
-    "attribute_*": "The flow's claim: share of the attribute's variance that the samples of one response have in "
-    "common. It is above what is measured where the flow is over-confident or the autoencoder changes the attribute.",
+    "attribute_*": "Share of the attribute's variance that the samples of one response have in common: the spread of "
+    "the samples alone, whatever their input. It is above what is measured where the flow is over-confident or the "
+    "autoencoder changes the attribute.",
 }
 
 
@@ -126,7 +128,8 @@ def attributes(
     - `attribute_<name>`: 1 − E_z[Var_v a(x̃)] / Var a(x), what the flow claims that z determines.
     - `…_measured`: 1 − (E‖a(x) − ā‖² − E_z[Var_v a(x̃)]/n) / Var a(x), with ā the mean over the n samples of x: the same
       number for an exact flow and autoencoder, lower for a flow that is too sure.
-    - `…_autoencoder`: 1 − E‖a(x) − a(D(E(x)))‖² / Var a(x), the ceiling of what is measured.
+    - `…_autoencoder`: 1 − E‖a(x) − a(D(E(x)))‖² / Var a(x), the ceiling of what is measured, but for errors
+      that the mean of samples averages out.
     - `…_shuffled`: the first number with samples of n different images in place of those of one; the floor.
     - `…_probe`: part of Var a(x) that ridge regression on z predicts, in 5-fold cross-validation.
 
