@@ -68,7 +68,7 @@ class Accuracy:
 
         >>> low, high = Accuracy(0.9, 0.1, mapped=False, n_images=100).interval
         >>> round(low, 3), round(high, 3)
-        (0.825, 0.945)
+        (0.824, 0.945)
         """
         right = torch.arange(self.n_images) < round(self.value * self.n_images)
         return Estimate.proportion(right.double()).interval
