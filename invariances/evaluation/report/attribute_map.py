@@ -71,7 +71,7 @@ def attribute_map(layers: Sequence[tuple[str, Metrics]]) -> Figure:
     values = np.vstack([_values([metrics for _, metrics in layers], names, SHOWN), ceiling])
     figure = Figure(figsize=(1.6 + 0.85 * len(names), 1.3 + 0.45 * len(values)), layout="constrained")
     axis = figure.subplots()
-    hidden = np.isnan(values) | (ceiling < MIN_CEILING)
+    hidden = np.isnan(values) | ~(ceiling >= MIN_CEILING)  # also where no ceiling was measured
     shown = np.ma.masked_where(hidden, values)
     axis.set_facecolor("#d9dce2")
     axis.imshow(shown, cmap="viridis", vmin=0, vmax=1, aspect="auto")

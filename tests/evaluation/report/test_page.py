@@ -246,8 +246,9 @@ def test_the_map_of_layers_and_attributes():
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv1", "logits", "reconstruction"]
 
 
-def test_an_attribute_that_the_autoencoder_loses_is_grey():
-    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.1, "attribute_hue_autoencoder": 0.2}
+@pytest.mark.parametrize("ceiling", [0.2, None])
+def test_an_attribute_that_the_autoencoder_loses_is_grey(ceiling):
+    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.1, "attribute_hue_autoencoder": ceiling}
     figure = attribute_map([("conv1", numbers)])
     assert figure.axes[0].images[0].get_array().mask.all()
 
