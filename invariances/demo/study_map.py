@@ -26,7 +26,7 @@ from invariances.demo.widgets import (
 from invariances.errors import UserError
 from invariances.evaluation.metrics.attributes import STATISTICS
 from invariances.evaluation.metrics.predicted_class import predicted_class
-from invariances.evaluation.report.attribute_map import MIN_CEILING, PREFIX, attribute_names
+from invariances.evaluation.report.attribute_map import MIN_CEILING, PREFIX, SHOWN, attribute_names
 from invariances.evaluation.report.stored import StoredEvaluation, newest_first
 
 N_OTHERS = 64  # examples whose values the samples' are compared with
@@ -35,12 +35,13 @@ PADDING = {"left": 0, "top": 5, "right": 16, "bottom": 5}  # pixels; at the righ
 SPACED = "replace(datum.label, /_/g, ' ')"  # of Vega
 CEILING = "reconstruction"
 TEXT = (
-    "Which part of a property's variance does each layer **keep**? 1: all samples of one representation agree in it. "
-    "0: they differ as much as any images do. **Click on a cell** to see samples in the order of that property."
+    "Which part of a property's variance does each layer **keep**? 1: the mean of the samples "
+    "is the value of their input. 0: it tells no more than the mean of all images. **Click on a cell** to see samples "
+    "in the order of that property."
 )
 HOW = (
-    "Last row: the autoencoder's reconstructions. Grey: the autoencoder itself loses the property, so that nothing can "
-    "be said about the layers. Below 0: samples differ more than images do."
+    "Last row: the same of the autoencoder's reconstructions. Grey: the autoencoder itself loses the "
+    "property, so that nothing can be said about the layers. Below 0: farther off than the mean of all images."
 )
 
 
@@ -100,7 +101,7 @@ def cells(layers: dict[str, dict[str, float | None]]) -> list[dict[str, Any]]:
     ceilings = {
         name: _mean([metrics.get(f"{PREFIX}{name}_autoencoder") for metrics in layers.values()]) for name in names
     }
-    rows = {layer: {name: metrics.get(PREFIX + name) for name in names} for layer, metrics in layers.items()}
+    rows = {layer: {name: metrics.get(PREFIX + name + SHOWN) for name in names} for layer, metrics in layers.items()}
     return [
         _cell(layer, name, kept, ceilings[name])
         for layer, values in (*rows.items(), (CEILING, ceilings))

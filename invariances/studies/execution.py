@@ -15,7 +15,7 @@ from invariances.studies.planning import FILE, REPORT, Plan, facts, require_spac
 from invariances.studies.quality import RESTART
 from invariances.studies.recipes import AUTOENCODER, Recipe
 from invariances.studies.request import duration
-from invariances.studies.steps import is_done, results, train
+from invariances.studies.steps import ENDED, is_done, results, train
 from invariances.training.jobs import Job, run_jobs, visible_gpus
 from invariances.utils.files import held_by_one, require_own_files
 
@@ -110,21 +110,21 @@ def in_processes(plan: Plan, recipes: Sequence[Recipe], n_parallel: int, progres
 
     def listen(name: str, line: str) -> None:
         recipe = by_name[name]
-        path = _log(recipe, plan.folder)
+        path = recipe.log(plan.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         progress.line(recipe, line)
-        if match := re.match(r"ended with exit code (\d+)", line):
+        if match := ENDED.match(line):
             codes[name] = int(match[1])
             _told(plan, recipe, codes[name], progress)
 
     jobs = [Job(name, [*STEP, str(r.file(plan.folder)), str(r.folder(plan.folder))]) for name, r in by_name.items()]
+    started = time.monotonic()
     code = run_jobs(jobs, n_parallel, visible_gpus() if n_parallel > 1 else (), listen, keep_going=True)
     for name, recipe in by_name.items():
-        if name not in codes and is_done(recipe, plan.folder):
-            _told(plan, recipe, 0, progress)
-            codes[name] = 0
+        if name not in codes and is_done(recipe, plan.folder):  # a single job ends without a line
+            listen(name, f"ended with exit code 0 after {time.monotonic() - started:.0f} s")
     if code > SIGNALLED:
         raise Stopped(code - SIGNALLED, "; the same command goes on with the study")
     return codes
@@ -138,17 +138,12 @@ def in_this_process(plan: Plan, recipes: Sequence[Recipe], n_parallel: int, prog
     return {recipe.name: 0 for recipe in recipes}
 
 
-def _log(recipe: Recipe, study: Path) -> Path:
-    """The output of a training."""
-    return study / "output" / f"{recipe.name}.txt"
-
-
 def _told(plan: Plan, recipe: Recipe, code: int, progress: Progress) -> None:
     """Say that a training has ended."""
     if code > SIGNALLED:
         progress.say(f"{recipe.name}: stopped")
     elif code:
-        path = _log(recipe, plan.folder)
+        path = recipe.log(plan.folder)
         last = [line for line in path.read_text(encoding="utf-8").splitlines()[:-1] if "%|" not in line]
         progress.say(f"{recipe.name}: failed; {' | '.join(last[-LOG_LINES:])} (all of it: {path})")
     else:
@@ -235,7 +230,7 @@ def _trained_autoencoder(plan: Plan, run: Runner, say: Say) -> Finding:
         progress.begin(plan.recipes)
         run(plan, [recipe], 1, progress)
     if not is_done(recipe, plan.folder):
-        log_file = _log(recipe, plan.folder)
+        log_file = recipe.log(plan.folder)
         raise UserError(f"{recipe.file(plan.folder)}: the autoencoder could not be trained; see {log_file}")
     return next(check_autoencoder(results(recipe, plan.folder)["metrics"]))
 
@@ -256,7 +251,7 @@ def layer_findings(plan: Plan) -> list[Finding]:
     found: list[Finding] = []
     for recipe in plan.flows:
         if not is_done(recipe, plan.folder):
-            found.append(Finding("caution", f"not trained; see {_log(recipe, plan.folder)}", recipe.name))
+            found.append(Finding("caution", f"not trained; see {recipe.log(plan.folder)}", recipe.name))
         elif recipe.config["seed"] == 0:
             losses = last_losses(recipe.folder(plan.folder) / "train" / "csv" / "metrics.csv")
             found += check_layer(results(recipe, plan.folder), losses, plan.z_dim)

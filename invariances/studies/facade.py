@@ -49,7 +49,7 @@ class Study:
         return [layer.name for layer in self.plan.layers if is_done(self._recipe(layer.name), self.plan.folder)]
 
     def samples(self, layer: str, image: Tensor, n: int = 8, seed: int = 0) -> Float[Tensor, "n channels height width"]:
-        """Images that a layer cannot tell from a given one, in [-1, 1].
+        """Images drawn at random given a layer's response to an image, in [-1, 1].
 
         Args:
             layer: name.

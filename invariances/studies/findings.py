@@ -26,6 +26,9 @@ THRESHOLDS: dict[str, tuple[float | int, str]] = {
 }
 
 
+PIXELS = "in the mean over the pixels, which go from -1 to 1"
+
+
 def threshold(name: str) -> float:
     """A value of the table."""
     return float(THRESHOLDS[name][0])
@@ -95,8 +98,8 @@ def check_autoencoder(metrics: Mapping[str, float | None]) -> Iterator[Finding]:
     elif error > threshold("collapsed") * mean:
         yield Finding(
             "stop",
-            f"the autoencoder has collapsed: its reconstructions differ from their images by {error:.3f}, the mean of "
-            f"all images by {mean:.3f}",
+            f"the autoencoder has collapsed: its reconstructions differ from their images by {error:.3f} {PIXELS}, the "
+            f"mean of all images by {mean:.3f}",
             "autoencoder",
         )
     elif error > threshold("ignored_code") * other:
@@ -109,7 +112,8 @@ def check_autoencoder(metrics: Mapping[str, float | None]) -> Iterator[Finding]:
     else:
         yield Finding(
             "good",
-            f"the autoencoder's reconstructions differ from their images by {error:.3f} (mean image {mean:.3f})",
+            f"the autoencoder's reconstructions differ from their images by {error:.3f} {PIXELS}; the mean of all "
+            f"images by {mean:.3f}",
             "autoencoder",
         )
 

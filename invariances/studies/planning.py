@@ -402,7 +402,7 @@ def _accuracy_text(network: GivenNetwork) -> str:
     if found is None:
         return ""
     how = " (its classes read as those of the images)" if found.mapped else ""
-    return f": right on {found.value:.0%} of {found.n_images} held-out images{how}"
+    return f": right on {found.value:.1%} of {found.n_images} held-out images{how}"
 
 
 def _table(plan: Plan) -> Iterator[str]:

@@ -61,6 +61,10 @@ class Recipe:
         """The numbers of the last evaluation."""
         return self.folder(study) / "train" / "eval" / f"step-{self.n_steps:08d}" / "metrics.json"
 
+    def log(self, study: Path) -> Path:
+        """The output of the training."""
+        return study / "output" / f"{self.name}.txt"
+
     def text(self) -> str:
         """The file: its head says how to run it by hand."""
         return f"# {self.title}. Written by `invariances study`.\n#\n{dump(self.config)}"

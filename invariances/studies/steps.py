@@ -7,6 +7,7 @@ process that started it, as if by SIGTERM.
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -22,6 +23,7 @@ from invariances.training.start import start
 from invariances.utils.files import held_by_one
 from invariances.utils.signals import raise_on_signals
 
+ENDED = re.compile(r"ended with exit code (\d+) after (\d+) s")  # line of `run_jobs`
 WATCH = 1.0  # seconds between two looks at whether the parent is there
 
 
@@ -34,6 +36,18 @@ def is_done(recipe: Recipe, study: Path) -> bool:
 def results(recipe: Recipe, study: Path) -> dict[str, Any]:
     """The contents of `metrics.json` of a training that is done."""
     return json.loads(recipe.metrics(study).read_text(encoding="utf-8"))
+
+
+def seconds_taken(recipe: Recipe, study: Path) -> float | None:
+    """Seconds of all starts of a training, by its log, which earlier ones of its name share; None if it tells none."""
+    path, own, found = recipe.log(study), False, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if line.endswith(recipe.folder(study).name):
+            own = True
+        elif match := ENDED.match(line):
+            found += [float(match[2])] if own else []
+            own = False
+    return sum(found) if found else None
 
 
 def train(config: Path, folder: Path) -> None:

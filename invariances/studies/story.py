@@ -13,7 +13,7 @@ from invariances.studies.findings import THRESHOLDS, Finding, last_losses
 from invariances.studies.planning import Plan
 from invariances.studies.recipes import Recipe
 from invariances.studies.request import Request, duration
-from invariances.studies.steps import is_done, results
+from invariances.studies.steps import is_done, results, seconds_taken
 from invariances.utils.files import n_cpus
 
 FLAGS = {"n_seeds": "--seeds", "n_jobs": "--jobs"}
@@ -63,7 +63,10 @@ def _settings(plan: Plan, facts: Mapping[str, Any], file: Path) -> Iterator[tupl
     if network.notes:
         yield "preprocessing", "; ".join(network.notes)
     if network.accuracy:
-        yield "accuracy", f"{network.accuracy.value:.3f} of {network.accuracy.n_images} held-out images"
+        low, high = network.accuracy.interval
+        judged = f"of {network.accuracy.n_images} held-out images"
+        yield "accuracy of the network", f"{network.accuracy.value:.3f} (95 % interval {low:.3f} … {high:.3f}) {judged}"
+    yield "judged images", f"{plan.quality.n_judged} held-out images at most, by which each layer is measured"
     yield "autoencoder", plan.request.autoencoder or "trained here, without a perceptual loss or a discriminator"
     yield "quality", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in vars(quality).items())
     yield "seeds", ", ".join(map(str, range(plan.request.n_seeds)))
@@ -77,7 +80,7 @@ def _settings(plan: Plan, facts: Mapping[str, Any], file: Path) -> Iterator[tupl
 def _training(plan: Plan, recipe: Recipe) -> dict[str, str]:
     """A row of the table of trainings."""
     folder = recipe.folder(plan.folder)
-    done = is_done(recipe, plan.folder)
+    done, taken = is_done(recipe, plan.folder), seconds_taken(recipe, plan.folder)
     loss = last_losses(folder / "train" / "csv" / "metrics.csv") if done else None
     held_out = results(recipe, plan.folder)["metrics"].get("validation/loss") if done else None
     return {
@@ -87,6 +90,7 @@ def _training(plan: Plan, recipe: Recipe) -> dict[str, str]:
         "weight decay": f"{recipe.config.get('weight_decay', 0):g}",
         "seed": str(recipe.config.get("seed", 0)),
         "planned": duration(plan.time(recipe)),
+        "taken": "" if taken is None else duration(taken),
         "loss, last steps": "" if loss is None else f"{loss:.2f}",
         "loss, held out": "" if held_out is None else f"{held_out:.2f}",
         "run": str(folder),

@@ -121,7 +121,7 @@ def _work(pool: _Pool, environment: Mapping[str, str]) -> None:
         with pool.lock:
             del pool.running[job.name]
             pool.codes[job.name] = code if code >= 0 else 128 - code
-        if len(pool.codes) + len(pool.running) > 1 or code:
+        if len(pool.codes) + len(pool.running) + pool.waiting.qsize() > 1 or code:
             pool.tell(job, f"ended with exit code {code} after {time.monotonic() - started:.0f} s")
 
 

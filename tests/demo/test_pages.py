@@ -128,8 +128,10 @@ def test_the_response_has_a_share_for_each_class():
 
 
 def test_the_map_has_a_row_for_each_layer_and_one_for_the_autoencoder():
-    numbers = {"a": {"attribute_hue": 0.25, "attribute_hue_autoencoder": 0.5, "attribute_hue_ci": 0.1}}
-    numbers |= {"b": {"attribute_hue": -10.5, "attribute_hue_autoencoder": 0.9, "attribute_scale": 0.1}}
+    claims = {"attribute_hue": 1.0, "attribute_hue_ci": 0.1}
+    numbers = {"a": claims | {"attribute_hue_measured": 0.25, "attribute_hue_autoencoder": 0.5}}
+    numbers |= {"b": claims | {"attribute_hue_measured": -10.5, "attribute_hue_autoencoder": 0.9}}
+    numbers["b"] |= {"attribute_scale": 1.0, "attribute_scale_measured": 0.1}
     rows = [(cell["layer"], cell["attribute"], cell["text"], cell["known"]) for cell in cells(numbers)]
     assert rows[:4] == [("a", "hue", ".25", True), ("a", "scale", "", False), ("b", "hue", "-10.5", True),
                         ("b", "scale", ".10", False)]  # fmt: skip

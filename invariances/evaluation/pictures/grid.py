@@ -1,26 +1,31 @@
-"""A grid of the first validation images and what a model makes of them."""
+"""A grid of validation images and what a model makes of them."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from invariances.evaluation.base import Batches, HasViews, View, first_examples
+from invariances.evaluation.base import Batches, HasViews, View
 from invariances.evaluation.pictures.base import Drawing, Images, Pixels
+from invariances.evaluation.random_indices import random_examples
 from invariances.utils.arguments import require_at_least
 from invariances.utils.images import grid, stack_pictures, to_uint8
+
+CANDIDATES = 8  # images to choose from, for each row
 
 
 class Grid(Drawing[HasViews]):
     """One row per image, one column per view of it: `grid.png`, and the pixels as `grid.npz` for the report.
 
-    The columns are what `iterator.views` returns: (label, images) pairs such as input, reconstruction, samples.
+    The columns are what `iterator.views` returns: (label, images) pairs such as input, reconstruction, samples. The
+    images are drawn at random, of different classes where the data has labels.
 
     Args:
         n_images: rows.
         n_samples: samples per image, where the model can sample.
-        seed: of the samples.
+        seed: of images and samples.
 
     Raises:
         InvalidInput: `n_images` is below 1, or `n_samples` below 0.
@@ -49,13 +54,26 @@ class Grid(Drawing[HasViews]):
     @torch.no_grad()
     def __call__(self, iterator: HasViews, loader: Batches, folder: Path) -> dict[str, float]:
         """Draw the grid with its labels; returns no numbers."""
-        images = first_examples(loader, self.n_images, iterator.device)["image"]
+        batch = random_examples(loader, CANDIDATES * self.n_images, iterator.device, self.seed)
+        images = batch["image"][: self.n_images]
+        if "class" in batch:
+            images = batch["image"][of_different_classes(batch["class"], self.n_images)]
         generator = torch.Generator(images.device).manual_seed(self.seed)
         views = iterator.views(images, self.n_samples, generator)
         save_grid(folder / "grid.png", views)
         pixels = {label: to_uint8(view).cpu().numpy() for label, view in views}
         np.savez_compressed(folder / "grid.npz", **pixels)  # type: ignore[arg-type]  # no label is `allow_pickle`
         return {}
+
+
+def of_different_classes(classes: Tensor, n: int) -> Tensor:
+    """Indices of n images of as many classes as there are: the first of each class, then the second of each, and so on.
+
+    >>> of_different_classes(torch.tensor([3, 3, 1, 3, 1]), 3)
+    tensor([0, 2, 1])
+    """
+    turns = (classes[:, None] == classes).tril().sum(dim=1)
+    return turns.argsort(stable=True)[:n]
 
 
 def save_grid(path: Path, views: list[View]) -> None:

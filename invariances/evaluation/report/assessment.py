@@ -1,5 +1,6 @@
 """Whether the samples at a layer can be trusted: one line from the calibration of the flow."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,15 +21,17 @@ THRESHOLDS = {  # value, and why it is this one
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the calibration of a flow says about its samples.
+    """What the calibration of a flow says about its samples, and how like their input they are to the layer.
 
     Attributes:
         findings: what is wrong, in the order of importance; empty if the samples can be trusted.
         measured: whether calibration was measured at all.
+        likeness: of the samples to their input, compared with its reconstruction; empty if it was not measured.
     """
 
     findings: tuple[str, ...]
     measured: bool = True
+    likeness: str = ""
 
     @property
     def trusted(self) -> bool:
@@ -44,7 +47,8 @@ class Assessment:
         """
         if not self.measured:
             return "not assessed: calibration was not measured"
-        return "; ".join(self.findings) or "trust: the flow is calibrated, as far as these images tell"
+        verdicts = self.findings or ("trust: the flow is calibrated, as far as these images tell",)
+        return "; ".join((*verdicts, self.likeness) if self.likeness else verdicts)
 
 
 def assess(metrics: Metrics) -> Assessment:
@@ -52,15 +56,17 @@ def assess(metrics: Metrics) -> Assessment:
 
     >>> numbers = {"spread_skill": 0.8, "residual_variance": 0.27, "variance_explained_by_v": 0.17, "c2st": 0.7}
     >>> assess(numbers).text
-    'over-confident: read the variance of the codes as at least 0.270 (the flow claims 0.170)'
+    'over-confident: read the variance of the codes as at most 0.270 (the flow claims 0.170)'
     >>> assess({"spread_skill": 0.8, "spread_skill_ci": 0.3}).trusted
     True
     """
     if metrics.get("spread_skill") is None:
         return Assessment((), measured=False)
     found = (_ignores(metrics), _spread(metrics), _uses_part(metrics), _predicts_badly(metrics))
-    findings = tuple(finding for finding in found if finding) or tuple(filter(None, (_dimensions(metrics),)))
-    return Assessment(findings)
+    findings = tuple(filter(None, found)) or tuple(filter(None, (_dimensions(metrics),)))
+    if farther := _farther(metrics):
+        return Assessment((*findings, farther) if findings else (f"the flow is calibrated, but {farther}",))
+    return Assessment(findings, likeness=_likeness(metrics))
 
 
 def _above(metrics: Metrics, name: str, threshold: str, exact: float) -> bool:
@@ -88,15 +94,21 @@ def _ignores(metrics: Metrics) -> str:
 
 def _spread(metrics: Metrics) -> str:
     claim = f"(the flow claims {_number(metrics, 'variance_explained_by_v')})"
-    open_variance = _number(metrics, "residual_variance")
+    bound = f"read the variance of the codes as at most {_least_error(metrics)} {claim}"
     if _below(metrics, "spread_skill", "spread_min", 1.0):
-        return f"over-confident: read the variance of the codes as at least {open_variance} {claim}"
+        return f"over-confident: {bound}"
     if _above(metrics, "spread_skill", "spread_max", 1.0):
-        return f"over-dispersed: read the variance of the codes as at most {open_variance} {claim}"
+        return f"over-dispersed: {bound}"
     if _above(metrics, "half_v_squared", "half_v_squared_max", 0.5):
         half = _number(metrics, "half_v_squared")
         return f"over-confident where the variance is small: ½v² of held-out images is {half}, not 0.5"
     return ""
+
+
+def _least_error(metrics: Metrics) -> str:
+    """The smaller error of flow and MLP: no prediction from the layer errs by less than what the layer leaves open."""
+    names = ("residual_variance", "residual_variance_mlp")
+    return _number(metrics, min(names, key=lambda name: math.inf if (v := metrics.get(name)) is None else v))
 
 
 def _uses_part(metrics: Metrics) -> str:
@@ -117,6 +129,42 @@ def _predicts_badly(metrics: Metrics) -> str:
     if own - widths[0] < other + widths[1]:
         return ""
     return f"misses what the layer tells: read the variance of the codes as at most {other:.3f}, the error of an MLP"
+
+
+def _farther(metrics: Metrics) -> str:
+    """Whether samples are less like their input to the layer than its nearest other image is."""
+    if not _less(metrics, "cosine", "cosine_nearest"):
+        return ""
+    values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_nearest')}"
+    if _less(metrics, "cosine_autoencoder", "cosine_nearest"):
+        values += f"; nor is the reconstruction as like it, {_number(metrics, 'cosine_autoencoder')}"
+    return f"to the layer, samples are less like their input than the nearest other image is ({values})"
+
+
+def _likeness(metrics: Metrics) -> str:
+    if metrics.get("cosine") is None or metrics.get("cosine_autoencoder") is None:
+        return ""
+    how = "less like their input than" if _less(metrics, "cosine", "cosine_autoencoder") else "as like their input as"
+    values = f"cosine {_number(metrics, 'cosine')}, {_number(metrics, 'cosine_autoencoder')}"
+    return f"to the layer, samples are {how} its reconstruction is ({values})"
+
+
+def _less(metrics: Metrics, one: str, other: str) -> bool:
+    return difference(metrics, other, metrics, one) > 0
+
+
+def difference(first: Metrics, one: str, second: Metrics, other: str) -> float:
+    """How far a number is above another one; 0 where their 95 % intervals leave it to chance, or one is missing.
+
+    >>> numbers = {"a": 0.5, "a_ci": 0.03, "b": 0.54, "b_ci": 0.04, "c": 0.75}
+    >>> [difference(numbers, one, numbers, other) for one, other in ("ba", "ca", "ac")]
+    [0.0, 0.25, -0.25]
+    """
+    value, reference = first.get(one), second.get(other)
+    if value is None or reference is None:
+        return 0.0
+    chance = math.hypot(first.get(f"{one}_ci") or 0, second.get(f"{other}_ci") or 0)
+    return value - reference if abs(value - reference) > chance else 0.0
 
 
 def _dimensions(metrics: Metrics) -> str:

@@ -13,13 +13,18 @@ from invariances.evaluation.metrics.estimate import INTERVAL
 from invariances.evaluation.report.tables import Group, Section
 
 PREFIX = "attribute_"
+SHOWN, CEILING = "_measured", "_autoencoder"  # ends of the names of the numbers in the map, which compare
 ENDS = {  # end of a name in `metrics.json` -> head of its column
-    "": "samples",
-    "_measured": "measured",
+    SHOWN: "measured",
+    CEILING: "reconstruction",
+    "": "the flow's claim",
     "_probe": "linear probe",
-    "_autoencoder": "reconstruction",
     "_shuffled": "other images",
 }
+LABEL = (
+    "A label of the data set, or of a table, as a linear regression on the codes predicts it: that may find less of it "
+    "than the network under study does"
+)
 MIN_CEILING = 0.5  # share of an attribute that reconstructions must keep for a layer to be judged by it
 
 Metrics = Mapping[str, float | None]
@@ -42,31 +47,31 @@ def attribute_section(measured: Iterable[str]) -> Section:
         Group(name.replace("_", " "), _definition(name), {head: f"{PREFIX}{name}{end}" for end, head in ENDS.items()})
         for name in attribute_names(measured)
     )
-    text = " ".join(f"{head.capitalize()}: {LEGEND[f'{PREFIX}*{end}']}" for end, head in ENDS.items())
-    return Section("Which attributes does the layer keep?", text, tuple(groups))
+    heads = {head: LEGEND[f"{PREFIX}*{end}"] for end, head in ENDS.items()}
+    return Section("Which attributes does the layer keep?", "", tuple(groups), heads)
 
 
 def _definition(name: str) -> str:
     statistic = STATISTICS.get(name)
-    text = (statistic.__doc__ or "").splitlines()[0] if statistic else "A label of the data set, or of a table."
+    text = (statistic.__doc__ or "").splitlines()[0] if statistic else LABEL
     return text.replace("; see `_moments`", "").split(", see `")[0].rstrip(".") + "."
 
 
 def attribute_map(layers: Sequence[tuple[str, Metrics]]) -> Figure:
-    """Layers in rows, attributes in columns: the part of each attribute's variance that each layer keeps.
+    """Layers in rows, attributes in columns: the part of each attribute's variance that each layer is shown to keep.
 
-    The last row is what the autoencoder keeps. An attribute that it loses is grey.
+    The last row is the same of the autoencoder. An attribute that it loses is grey.
 
     Args:
         layers: name and numbers of each, in the order of depth.
     """
     names = attribute_names(name for _, metrics in layers for name in metrics)
-    ceilings = _values([metrics for _, metrics in layers], names, "_autoencoder")
+    ceilings = _values([metrics for _, metrics in layers], names, CEILING)
     ceiling = np.nanmean(ceilings, axis=0) if len(layers) > 1 else ceilings[0]
-    values = np.vstack([_values([metrics for _, metrics in layers], names, ""), ceiling])
+    values = np.vstack([_values([metrics for _, metrics in layers], names, SHOWN), ceiling])
     figure = Figure(figsize=(1.6 + 0.85 * len(names), 1.3 + 0.45 * len(values)), layout="constrained")
     axis = figure.subplots()
-    hidden = np.isnan(values) | (ceiling < MIN_CEILING)
+    hidden = np.isnan(values) | ~(ceiling >= MIN_CEILING)  # also where no ceiling was measured
     shown = np.ma.masked_where(hidden, values)
     axis.set_facecolor("#d9dce2")
     axis.imshow(shown, cmap="viridis", vmin=0, vmax=1, aspect="auto")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from invariances.errors import InvalidInput, UserError
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report import plots
-from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, assess
+from invariances.evaluation.report.assessment import THRESHOLDS, Assessment, Metrics, assess, difference
 from invariances.evaluation.report.attribute_map import attribute_map, attribute_names, attribute_section
 from invariances.evaluation.report.factors import earlier_pictures, factor_section, listed_numbers
 from invariances.evaluation.report.others import OtherNumbers, other_numbers
@@ -179,11 +179,14 @@ def _ladder(layers: list[EvaluatedLayer], folder: Path) -> dict[str, object]:
     metrics = [(layer.name, layer.metrics) for layer in layers]
     sections = [section.restricted_to(measured) for section in _sections(measured)]
     columns = [name for name in LADDER[1:] if name in measured]
+    first, last = layers[0].metrics, layers[-1].metrics
     return {
         "layers": layers,
+        "accuracy": _accuracy(layers),
+        "change": lambda name: _change(first, last, name),
         "columns": columns,
         "thresholds": THRESHOLDS,
-        "legend": {name: LEGEND[name] for name in LEGEND if name in columns},
+        "legend": {name: LEGEND[name] for name in columns if name in LEGEND},
         "attributes": attribute_names(measured)
         and save_figure(attribute_map(metrics), folder / "attributes.png"),
         "sections": [section for section in sections if section.groups],
@@ -226,6 +229,29 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}" if abs(value) >= 10 else f"{round(value, 3) + 0:.3f}"  # no −0
 
 
+def _accuracy(layers: Sequence[EvaluatedLayer]) -> str:
+    """How often the network is right: by the evaluation of the first layer, whose images are those of all others."""
+    metrics = layers[0].metrics
+    if metrics.get("network_accuracy") is None:
+        return ""
+    value, low, high = (_number(metrics.get(f"network_accuracy{end}")) for end in ("", "_low", "_high"))
+    return f"The network itself is right on {value}{f' ({low} … {high})' if low and high else ''} of these images."
+
+
+def _change(first: Metrics, last: Metrics, name: str) -> str:
+    """How a number goes from one layer to another, in words.
+
+    >>> _change({"a": 0.861, "a_ci": 0.035}, {"a": 0.847, "a_ci": 0.028}, "a")
+    'does not change beyond chance (0.861, 0.847)'
+    >>> _change({"a": 0.861, "a_ci": 0.035}, {"a": 0.5, "a_ci": 0.028}, "a")
+    'goes from 0.861 to 0.500'
+    """
+    one, other = _number(first.get(name)), _number(last.get(name))
+    if difference(first, name, last, name):
+        return f"goes from {one} to {other}"
+    return f"does not change beyond chance ({one}, {other})"
+
+
 def _title(name: str) -> str:
     """The name of a number as it stands on the page.
 
@@ -245,7 +271,7 @@ def _cell(metrics: Mapping[str, float | None], name: str) -> Markup:
     if value is not None and low is not None and high is not None:
         spreads = {f"{_number(low)} …": high, "σ": spreads["σ"]}
     small = Markup("").join(
-        Markup("<small>{} {}</small>").format(sign, _number(spread))
+        Markup("<small>{}{}{}</small>").format(sign, " " if sign.endswith("…") else "\xa0", _number(spread))
         for sign, spread in spreads.items()
         if value is not None and spread
     )

@@ -12,7 +12,9 @@ from invariances.utils.images import stack_pictures
 Layers = Sequence[tuple[str, Mapping[str, float | None]]]
 
 KEPT = {
+    "class_agreement_autoencoder": ("class, reconstruction", "C0--"),
     "class_agreement": ("class", "C0-o"),
+    "hue_agreement_autoencoder": ("colour, reconstruction", "C3--"),
     "hue_agreement": ("colour", "C3-o"),
     "hue_agreement_mlp": ("colour, of an MLP", "C3:"),
 }
@@ -63,9 +65,9 @@ def along_the_depth(panels: Mapping[str, Mapping[str, tuple[str, str]]], layers:
         panels: title -> name of a measure -> label and style of its line.
         layers: name and numbers of each, in the order of depth.
     """
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
     for axis, (title, series) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=11)
         _lines(axis, layers, series)
     return figure
 
@@ -132,7 +134,7 @@ def samples(views: Mapping[str, NDArray[np.uint8]], n_images: int = 4) -> Figure
     for axis in axes:
         axis.set_axis_off()
     for label, column in columns.items():
-        axes[column].set_title(short(label), fontsize=8, parse_math=False)
+        axes[column].set_title(short(label), fontsize=9, parse_math=False)
         pixels = stack_pictures(views[label][:shown])
         axes[column].imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     return figure

@@ -1,14 +1,13 @@
 """Tables of the report on conditional INNs, and how to read them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from invariances.evaluation.metrics.faithfulness.legend import LEGEND
 from invariances.evaluation.report.others import is_measure
 
 LADDER = (
     "layer",
-    "nll",
     "class_agreement",
     "hue_agreement",
     "cosine",
@@ -20,7 +19,9 @@ LADDER = (
     "residual_variance",
     "spread_skill",
     "half_v_squared",
+    "nll",
 )
+MOST_COLUMNS = 15  # of a table that a screen of 1280 pixels shows whole
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,28 @@ class Section:
     Attributes:
         title, lead: heading and introduction.
         groups: of its columns, from left to right.
+        heads: how to read the columns that all groups have, by their heads.
     """
 
     title: str
     lead: str
     groups: tuple[Group, ...]
+    heads: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> list[list[Group]]:
+        """The groups side by side, in as many tables as it takes for none to have more than `MOST_COLUMNS` columns.
+
+        >>> wide = Group("cosine", "", dict.fromkeys("abcdefg", ""))
+        >>> [len(table) for table in Section("", "", (wide, wide, wide)).tables]
+        [2, 1]
+        """
+        tables: list[list[Group]] = []
+        for group in self.groups:
+            if not tables or sum(len(each.columns) for each in (*tables[-1], group)) > MOST_COLUMNS:
+                tables.append([])
+            tables[-1].append(group)
+        return tables
 
     @property
     def names(self) -> set[str]:

@@ -17,6 +17,7 @@ from invariances.config.parts import LIBRARIES, NETWORK, load_network
 from invariances.config.reading import parse
 from invariances.config.signatures import make
 from invariances.errors import InvalidInput, UserError
+from invariances.evaluation.metrics.estimate import Estimate
 from invariances.models.pretrained import LoadedNetwork
 from invariances.models.pretrained import load_network as load_studied
 from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -60,6 +61,17 @@ class Accuracy:
     chance: float
     mapped: bool
     n_images: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval.
+
+        >>> low, high = Accuracy(0.9, 0.1, mapped=False, n_images=100).interval
+        >>> round(low, 3), round(high, 3)
+        (0.824, 0.945)
+        """
+        right = torch.arange(self.n_images) < round(self.value * self.n_images)
+        return Estimate.proportion(right.double()).interval
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,14 @@ def test_an_over_confident_flow_comes_with_the_variance_that_was_measured(flow):
     assert numbers["variance_explained_by_v"] == pytest.approx(claim, abs=0.02)
     assert numbers["residual_variance"] == pytest.approx(OPEN / TOTAL, abs=0.02)
     read, claimed = (f"{numbers[name]:.3f}" for name in ("residual_variance", "variance_explained_by_v"))
-    assert f"read the variance of the codes as at least {read} (the flow claims {claimed})" in assess(numbers).text
+    assert f"read the variance of the codes as at most {read} (the flow claims {claimed})" in assess(numbers).text
+
+
+@pytest.mark.parametrize(("mlp", "read"), [(0.117, "0.117"), (0.15, "0.136"), (None, "0.136")])
+def test_the_smaller_error_of_flow_and_mlp_bounds_what_the_layer_leaves_open(mlp, read):
+    numbers = {"spread_skill": 0.906, "residual_variance": 0.136, "variance_explained_by_v": 0.109}
+    text = assess(numbers | {"residual_variance_mlp": mlp}).text
+    assert text == f"over-confident: read the variance of the codes as at most {read} (the flow claims 0.109)"
 
 
 def exact(**changes):
@@ -81,10 +88,29 @@ def test_each_number_has_its_finding(changes, start):
     assert assess(exact(**changes)).text.startswith(start)
 
 
+COSINES = {"cosine": 0.955, "cosine_ci": 0.005, "cosine_autoencoder": 0.966, "cosine_autoencoder_ci": 0.006}
+
+
+def test_samples_less_like_their_input_than_the_nearest_other_image_are_a_finding():
+    found = assess(exact(**COSINES, cosine_nearest=0.985, cosine_nearest_ci=0.003))
+    assert found.findings == (
+        "the flow is calibrated, but to the layer, samples are less like their input than the nearest other image is "
+        "(cosine 0.955, 0.985; nor is the reconstruction as like it, 0.966)",
+    )
+    assert assess(exact(**COSINES, cosine_nearest=0.96, cosine_nearest_ci=0.01)).trusted  # by chance
+
+
+@pytest.mark.parametrize(("cosine", "how"), [(0.955, "less like their input than"), (0.96, "as like their input as")])
+def test_the_likeness_of_samples_is_told_next_to_that_of_reconstructions(cosine, how):
+    found = assess(exact(**COSINES | {"cosine": cosine}))
+    assert found.trusted
+    assert found.text.endswith(f"; to the layer, samples are {how} its reconstruction is (cosine {cosine:.3f}, 0.966)")
+
+
 def test_without_calibration_nothing_is_trusted():
     assert not assess({"cosine": 1.0}).trusted
     assert assess({"spread_skill": 0.5}).text == (
-        "over-confident: read the variance of the codes as at least ? (the flow claims ?)"
+        "over-confident: read the variance of the codes as at most ? (the flow claims ?)"
     )
 
 

@@ -135,7 +135,7 @@ def test_numbers_that_no_table_lists_come_last_with_their_text(tmp_path):
     rewrite(evaluation(tmp_path / "run", "one"), metrics=numbers, legend={"sharpness": "1: as sharp as the data."})
     page = write_report([[tmp_path / "run"]], tmp_path / "out").read_text()
     others = page[page.index("Other numbers") :]
-    assert "<td>sharpness</td><td>0.250<small>± 0.125</small></td>" in others
+    assert "<td>sharpness</td><td>0.250<small>±\xa00.125</small></td>" in others
     assert "<dt>sharpness</dt><dd>1: as sharp as the data.</dd>" in others
     assert "<td>nothing</td><td></td>" in others
     assert "cosine" not in others and "validation loss" not in page and "0.750" not in page
@@ -171,7 +171,7 @@ def test_each_layer_is_assessed_below_its_title(tmp_path):
     page = " ".join(write_report([[tmp_path / "conv1"], [tmp_path / "conv2"]], tmp_path / "out").read_text().split())
     first, second = page.split("<h2>1. conv1</h2>")[1].split("<h2>2. conv2</h2>")
     assert first.startswith(' <p class="assessment trusted">Trust: the flow is calibrated')
-    assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at least 0.600')
+    assert second.startswith(' <p class="assessment">Over-confident: read the variance of the codes as at most 0.600')
     assert all(str(escape(reason)) in page for _, reason in THRESHOLDS.values())
 
 
@@ -185,7 +185,7 @@ def test_measured_and_claimed_variance_stand_together_under_their_names(tmp_path
     table = page[page.index("What does the layer leave open?") :].split("</table>")[0]
     assert table.index("measured") < table.index("the flow&#39;s claim: explained by v")
     assert "0.600</td><td>0.250</td>" in table and "variance of the pixels" in table
-    ladder = page[page.index("1. conv1") :].split("</table>")[0]
+    ladder = page[page.index("In numbers") :].split("</table>")[0]
     assert "residual variance</th><th>spread / error</th><th>½v²</th>" in ladder
 
 
@@ -203,10 +203,10 @@ def test_every_reference_stands_next_to_its_measure(tmp_path):
 
 def test_the_networks_own_accuracy_and_constant_predictions_are_told(tmp_path):
     page = page_of(tmp_path, network_accuracy=0.875, predicted_classes=10.0)
-    assert "The network's own accuracy on these images is 0.875." in page and "one class for all" not in page
+    assert page.count("The network itself is right on 0.875 of these images.") == 1 and "one class for all" not in page
     page = page_of(tmp_path / "other", network_accuracy=0.1, predicted_classes=1.0)
     assert "The network predicts one class for all images" in page
-    assert "own accuracy" not in page_of(tmp_path / "third", cosine=0.5)
+    assert "network itself" not in page_of(tmp_path / "third", cosine=0.5)
     assert "held-out image (of the validation split)" in page and "never trained on" not in page
 
 
@@ -220,6 +220,15 @@ def test_what_a_reader_has_to_know_stands_below_the_title_of_its_layer(tmp_path)
     assert "Caution" not in page_of(tmp_path / "other", cosine=0.5)
 
 
+def test_only_what_changes_beyond_chance_is_told_as_a_change(tmp_path):
+    for layer, agreement, diversity in (("conv1", 0.861, 0.014), ("conv2", 0.847, 0.373)):
+        numbers = {"class_agreement": agreement, "class_agreement_ci": 0.03, "diversity": diversity}
+        rewrite(evaluation(tmp_path / layer, "one", layer=layer), metrics=numbers | {"diversity_ci": 0.02})
+    page = " ".join(write_report([[tmp_path / "conv1"], [tmp_path / "conv2"]], tmp_path / "out").read_text().split())
+    assert "is that of their input does not change beyond chance (0.861, 0.847);" in page
+    assert "over that of the data, goes from 0.014 to 0.373." in page
+
+
 def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
     page = page_of(tmp_path, factor_digit_residual=0.875, factor_digit_explained_by_z=0.25)
     table = page[page.index("Factors and sets of images") :]
@@ -228,16 +237,19 @@ def test_factors_are_shown_as_measured_and_as_claimed(tmp_path):
 
 
 def test_the_map_of_layers_and_attributes():
-    numbers = {"attribute_hue": 0.9, "attribute_hue_ci": 0.1, "attribute_hue_autoencoder": 0.95, "cosine": 1.0}
+    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.9, "attribute_hue_ci": 0.1, "cosine": 1.0}
+    numbers |= {"attribute_hue_autoencoder": 0.95}
     assert attribute_names(numbers) == ["hue"]
-    figure = attribute_map([("conv1", numbers), ("logits", {**numbers, "attribute_hue": 0.1})])
+    figure = attribute_map([("conv1", numbers), ("logits", {**numbers, "attribute_hue_measured": 0.1})])
     written = [text.get_text() for text in figure.axes[0].texts]
     assert written == ["0.90", "0.10", "0.95"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["conv1", "logits", "reconstruction"]
 
 
-def test_an_attribute_that_the_autoencoder_loses_is_grey():
-    figure = attribute_map([("conv1", {"attribute_hue": 0.9, "attribute_hue_autoencoder": 0.2})])
+@pytest.mark.parametrize("ceiling", [0.2, None])
+def test_an_attribute_that_the_autoencoder_loses_is_grey(ceiling):
+    numbers = {"attribute_hue": 1.0, "attribute_hue_measured": 0.1, "attribute_hue_autoencoder": ceiling}
+    figure = attribute_map([("conv1", numbers)])
     assert figure.axes[0].images[0].get_array().mask.all()
 
 
@@ -272,7 +284,7 @@ def test_trainings_that_differ_in_their_seed_alone_are_one_row_with_their_mean_a
         rewrite(evaluation(tmp_path / run, "one"), metrics={"cosine": cosine, "cosine_ci": 0.125, "nll": 2.0})
     page = write_report([[tmp_path / "a", tmp_path / "b"]], tmp_path / "out").read_text()
     assert page.count("<h2>1. conv1</h2>") == 1 and "<h2>2. conv1</h2>" not in page
-    assert "<td>0.500<small>± 0.125</small><small>σ 0.354</small></td>" in page and "<td>2.000</td>" in page
+    assert "<td>0.500<small>±\xa00.125</small><small>σ\xa00.354</small></td>" in page and "<td>2.000</td>" in page
     assert "<dt>σ</dt>" in page and "means\nof 2</p>" in page and "Other numbers" not in page
 
 

@@ -27,14 +27,18 @@ from invariances.utils.names import hint
 MIN_KNOWN = 0.5  # share of the images that must have an attribute
 LEGEND = {
     "attribute_*_ci": "Half the width of the 95 % interval.",
-    "attribute_*_autoencoder": "The same of reconstructions. Where the autoencoder loses the attribute, the layer's "
-    "numbers mean little.",
-    "attribute_*_measured": "Share of the attribute's variance that the layer's response determines, by the error of "
-    "the samples' mean. It differs from the spread of the samples where the flow is not calibrated.",
-    "attribute_*_shuffled": "The same for samples of other images: the floor, 0 if samples vary as the images do.",
+    "attribute_*_autoencoder": "The same of the reconstruction in place of the samples' mean. A layer exceeds it by "
+    "what the mean of several samples averages out of the errors of one reconstruction. Where the autoencoder loses "
+    "the attribute, the layer's numbers mean little.",
+    "attribute_*_measured": "Share of the attribute's variance that the layer is shown to keep: 1 minus the squared "
+    "distance of the input's value from the mean of its samples', over the variance. 1: the mean is the input's value; "
+    "0: it tells no more than the mean of all images; below 0: less.",
+    "attribute_*_shuffled": "The flow's claim for samples of other images: the floor, 0 if samples vary as the images "
+    "do.",
     "attribute_*_probe": "Share of the attribute's variance that a linear function of the response predicts.",
-    "attribute_*": "Share of the attribute's variance that the samples of one response have in common. 1: the layer "
-    "keeps it. 0: it has dropped it.",
+    "attribute_*": "Share of the attribute's variance that the samples of one response have in common: the spread of "
+    "the samples alone, whatever their input. It is above what is measured where the flow is over-confident or the "
+    "autoencoder changes the attribute.",
 }
 
 
@@ -123,14 +127,16 @@ def attributes(
 
     - `attribute_<name>`: 1 − E_z[Var_v a(x̃)] / Var a(x), what the flow claims that z determines.
     - `…_measured`: 1 − (E‖a(x) − ā‖² − E_z[Var_v a(x̃)]/n) / Var a(x), with ā the mean over the n samples of x: the same
-      number for an exact flow, lower for one that is too sure.
-    - `…_autoencoder`: 1 − E‖a(x) − a(D(E(x)))‖² / Var a(x), the ceiling.
+      number for an exact flow and autoencoder, lower for a flow that is too sure.
+    - `…_autoencoder`: 1 − E‖a(x) − a(D(E(x)))‖² / Var a(x), the ceiling of what is measured, but for errors
+      that the mean of samples averages out.
     - `…_shuffled`: the first number with samples of n different images in place of those of one; the floor.
     - `…_probe`: part of Var a(x) that ridge regression on z predicts, in 5-fold cross-validation.
 
-    A label has no value for a sample. In its place a is the prediction of a ridge regression on codes, or of a logistic
-    one for classes, fitted to other images (cross-fitting), and the ceiling is the part of the label's variance that it
-    predicts; classes count as vectors with one 1.
+    A label has no value for a sample. In its place stands the prediction â of a ridge regression on codes, or of a
+    logistic one for classes, fitted to other images (cross-fitting); a(x) remains the label. The ceiling is what â of
+    the image's own code tells; the flow's claim and the floor are those of â, times the ceiling. Classes count as
+    vectors with one 1.
 
     Attributes that half of the images lack, or that do not vary, are left out.
 
@@ -158,15 +164,22 @@ def attributes(
         real = EncodedImages.of(images, networks, batch_size, generator)
         codes, sampled, rebuilt = _generate(real, networks, statistics, n_samples, batch_size, generator)
     values = {name: as_vectors(statistic(images)) for name, statistic in statistics.items()}
-    ceilings = {name: _explained(values[name], rebuilt[name]) for name in values}
-    for name, label in (labels or {}).items():
-        target, classes = as_vectors(label), not label.is_floating_point()
-        predicted, values[name], sampled[name] = predictions(real.codes, target, codes, classes, seed)
-        ceilings[name] = _explained(target, predicted)
+    labels = labels or {}
+    for name, label in labels.items():
+        values[name] = as_vectors(label)
+        rebuilt[name], sampled[name] = predictions(
+            real.codes, values[name], codes, classes=not label.is_floating_point(), seed=seed
+        )
     found: dict[str, float] = {}
     usable = [name for name, each in values.items() if _varies(each)]
     for name, probe in zip(usable, explained_by(real.z, [values[n] for n in usable], seed), strict=True):
-        estimates = _kept(values[name], sampled[name], seed) | {"_autoencoder": ceilings[name], "_probe": probe}
+        ceiling = _explained(values[name], rebuilt[name])
+        if name in labels:
+            claims = {end: ceiling * claim for end, claim in _claimed(rebuilt[name], sampled[name], seed).items()}
+        else:
+            claims = _claimed(values[name], sampled[name], seed)
+        measured = _measured(values[name], sampled[name])
+        estimates = claims | {"_measured": measured, "_autoencoder": ceiling, "_probe": probe}
         for end, estimate in estimates.items():
             found |= estimate.numbers(f"attribute_{name}{end}")
     return found
@@ -228,20 +241,27 @@ def _deviations(values: Tensor) -> Tensor:
 
 def _explained(values: Tensor, predicted: Tensor) -> Estimate:
     """1 − E‖a − â‖² / Var a, over the images that have both."""
-    error = (values - predicted).square().sum(dim=1)
+    error = _squared(values - predicted)
     return _one_minus(error, torch.where(error.isnan(), torch.nan, _deviations(values)))
 
 
-def _kept(values: Tensor, samples: Tensor, seed: int) -> dict[str, Estimate]:
-    """Name's end -> estimate, of attributes (n, d) of images and (n, k, d) of their samples."""
+def _squared(differences: Tensor) -> Tensor:
+    return differences.square().sum(dim=1)
+
+
+def _measured(values: Tensor, samples: Tensor) -> Estimate:
+    """By the error of the mean of samples (n, k, d), of attributes (n, d) of images."""
     within, n_known = _within(samples)
-    squared = (values - samples.nanmean(dim=1)).square().sum(dim=1) - within / n_known
+    return _one_minus(_squared(values - samples.nanmean(dim=1)) - within / n_known, _deviations(values))
+
+
+def _claimed(values: Tensor, samples: Tensor, seed: int) -> dict[str, Estimate]:
+    """Name's end -> estimate, by the spread of samples (n, k, d) of one image, and of samples of different images."""
     total = _deviations(values)
     shuffled = torch.randperm(samples.shape[0] * samples.shape[1], generator=torch.Generator().manual_seed(seed))
     others = samples.flatten(0, 1)[shuffled.to(samples.device)].view_as(samples)
     return {
-        "": _one_minus(within, total),
-        "_measured": _one_minus(squared, total),
+        "": _one_minus(_within(samples)[0], total),
         "_shuffled": _one_minus(_within(others)[0], total),
     }
 

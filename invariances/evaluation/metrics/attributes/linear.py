@@ -58,9 +58,7 @@ def explained_by(z: Tensor, attributes: Sequence[Tensor], seed: int) -> list[Est
     ]
 
 
-def predictions(
-    codes: Tensor, target: Tensor, samples: Tensor, classes: bool, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def predictions(codes: Tensor, target: Tensor, samples: Tensor, classes: bool, seed: int) -> tuple[Tensor, Tensor]:
     """Predictions of an attribute from codes, each by a regression on the other half of the images.
 
     It is ridge regression for values, and the probabilities of logistic regression for classes.
@@ -73,7 +71,7 @@ def predictions(
         seed: of the halves.
 
     Returns:
-        predictions for codes, (n, d), NaN where the target is; the same without NaN; and for samples, (n, k, d).
+        predictions for codes, (n, d), and for samples, (n, k, d).
     """
     rows, values = codes.flatten(1).double().cpu().numpy(), target.double().cpu().numpy()
     drawn = samples.flatten(2).double().cpu().numpy()
@@ -87,8 +85,7 @@ def predictions(
         regression = (_Classifier if classes else _Regression).fit(rows[fitted], values[fitted])
         predicted[others] = regression(rows[others])
         of_samples[others] = regression(drawn[others].reshape(-1, rows.shape[1])).reshape(of_samples[others].shape)
-    own = torch.from_numpy(predicted).to(target)
-    return torch.where(target.isnan(), torch.nan, own), own, torch.from_numpy(of_samples).to(target)
+    return torch.from_numpy(predicted).to(target), torch.from_numpy(of_samples).to(target)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ LEGEND = {
     "hue_distance_random_95": "95 % quantile of the hue distance of an exact sampler, from as many images and samples.",
     "hue_grey_images": "Share of the images without a hue, which are left out of the measures of hue.",
     "hue_grey_samples": "Share of the samples without a hue, which are left out of the measures of hue.",
-    "network_accuracy": "Share of the images whose class the network predicts right: how good the network is.",
+    "network_accuracy": "Share of this evaluation's images whose class the network predicts right: how good it is.",
     "predicted_classes": "Number of different classes that the network predicts for the images. If it is 1, class "
     "agreement says nothing.",
     "half_v_squared": "½v² per dimension of v, the invariances of held-out images. ½: as for N(0, 1); above: the flow "

@@ -84,10 +84,61 @@ def test_an_angle_is_dropped_wherever_the_circle_is_cut(images):
 def test_labels_are_read_from_codes(images):
     labels = {"kept": (images[:, 0, 0, 0] > 0).long(), "dropped": images[:, K, 0, 0]}
     found = attributes(Flow(), FirstPixels(), Pixels(), images, {}, labels)
-    assert found["attribute_kept"] == pytest.approx(1, abs=0.03)
+    for end in ("", "_measured"):
+        assert found[f"attribute_kept{end}"] == pytest.approx(found["attribute_kept_autoencoder"], abs=0.01)
     assert found["attribute_dropped"] == pytest.approx(0, abs=0.06)
     assert found["attribute_dropped_autoencoder"] == pytest.approx(1, abs=0.01)
     assert found["attribute_kept_autoencoder"] > 0.8
+
+
+class KeepsTheClassOfHalf(nn.Module):
+    """Loses the first pixel, whose sign is the class, of images whose second pixel is negative."""
+
+    def encode(self, x):
+        return DiagonalGaussian(lost(x, dim=1), torch.zeros_like(x), deterministic=True)
+
+    def decode(self, code):
+        return code
+
+
+class FlowOnHalf(Flow):
+    def sample(self, z, n, generator):
+        return lost(super().sample(z, n, generator), dim=2)
+
+
+def lost(x, dim):
+    first, second, others = x.split([1, 1, N - 2], dim=dim)
+    return torch.cat([first * (second > 0), second, others], dim=dim)
+
+
+@pytest.mark.parametrize(
+    ("autoencoder", "flow", "ceiling"), [(Pixels(), Flow(), 1.0), (KeepsTheClassOfHalf(), FlowOnHalf(), 0.5)]
+)
+def test_a_layer_that_keeps_the_class_reaches_the_ceiling_and_not_more(images, autoencoder, flow, ceiling):
+    images[:, 0] = images[:, 0].sign()
+    found = attributes(flow, FirstPixels(), autoencoder, images, PIXELS, {"class": (images[:, 0, 0, 0] > 0).long()})
+    for name in ("class", "pixel0"):
+        assert found[f"attribute_{name}_autoencoder"] == pytest.approx(ceiling, abs=0.05)
+        assert found[f"attribute_{name}_measured"] == pytest.approx(found[f"attribute_{name}_autoencoder"], abs=0.01)
+        assert found[f"attribute_{name}_probe"] == pytest.approx(1, abs=0.03)
+    assert found["attribute_class"] == pytest.approx(ceiling, abs=0.05)
+    assert found["attribute_class_shuffled"] == pytest.approx(0, abs=0.06)
+
+
+def test_a_layer_without_the_class_shows_none_of_it(images):
+    images[:, K] = images[:, K].sign()
+    labels = {"class": (images[:, K, 0, 0] > 0).long()}
+    found = attributes(SignFlow(), FirstPixels(), Pixels(), images, {}, labels)
+    assert found["attribute_class_autoencoder"] == pytest.approx(1, abs=0.05)
+    assert found["attribute_class_measured"] == pytest.approx(0, abs=0.05)
+    assert found["attribute_class"] == pytest.approx(0, abs=0.06)
+
+
+class SignFlow(Flow):
+    def sample(self, z, n, generator):
+        codes = super().sample(z, n, generator)
+        codes[:, :, K] = codes[:, :, K].sign()
+        return codes
 
 
 def test_the_interval_covers():
