@@ -3,9 +3,10 @@
 import argparse
 import logging
 from collections.abc import Callable, Collection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from invariances.errors import UserError
+from invariances.utils.names import nearest
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,27 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a UserError with argparse's message."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+class CommandParser(Parser):
+    """A parser that refuses what it does not know itself, by the name of its command.
+
+    argparse leaves that to the parser of all commands, which does not know the flags of any; and it tells a flag that
+    is missing before the one that is misspelt.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and leave nothing over."""
+        words = [word.partition("=")[0] for word in args or ()]
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        for word in words if self._subparsers is None else ():  # those of an action are known to its own parser
+            if word.startswith("--") and word not in ("--", *known):
+                near = nearest(word, known)
+                self.error(f"{word}: no such flag{f'; did you mean {near}?' if near else ''}")
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"{unknown[0]}: unexpected argument")
+        return options, unknown
 
 
 def split_overrides(
