@@ -86,9 +86,10 @@ def rows_of(output: Any, n_images: int | None = None) -> Tensor:
             "returns its logits, such as class Logits(torch.nn.Module) with forward(x) returning net(x)[...]"
         )
     if output.ndim < 2 or n_images not in (None, len(output)):
+        number = "" if n_images is None else f" for {n_images} image{'s' * (n_images > 1)}"
         raise InvalidInput(
-            f"the network returns a tensor of shape {tuple(output.shape)}; expected a row for each image, such as "
-            f"({n_images or 'B'}, 1) or ({n_images or 'B'}, 10): leave out a squeeze, or use flatten(1)"
+            f"the network returns a tensor of shape {tuple(output.shape)}{number}; expected (B, C) or (B, C, H, W), a "
+            "row for each of B images: leave out a squeeze, or use flatten(1) in its place"
         )
     return output
 

@@ -79,7 +79,7 @@ def check_network(network: GivenNetwork, model: str) -> Iterator[Finding]:
         if network.is_guessed and not network.is_random:
             yield Finding(
                 "caution",
-                "how the network's images are normalised is a guess, which no accuracy confirms; if it is wrong, so are "
+                "how the network's images are normalised is a guess that no accuracy confirms; if it is wrong, so are "
                 "all results: state mean and std of its training in [0, 1], as --preprocess '{mean: .286, std: .353}'",
             )
         return

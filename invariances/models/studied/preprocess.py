@@ -125,10 +125,7 @@ def _values(given: float | Sequence[float]) -> tuple[float, ...]:
     >>> _values(0.5), _values([0.5, 1])
     ((0.5,), (0.5, 1.0))
     """
-    try:
-        return (float(given),) if isinstance(given, int | float) else tuple(map(float, given))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"mean or std is {given!r}; expected a number, or one for each channel") from error
+    return (float(given),) if isinstance(given, int | float) else tuple(map(float, given))
 
 
 def _check(

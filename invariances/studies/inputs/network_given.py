@@ -347,8 +347,9 @@ def _runnable(loaded: LoadedNetwork, images: GivenImages, channels: int) -> list
                 raise
             failures.append(failure(error))
     if not found:
-        size = "" if len(set(failures)) == 1 else "; --preprocess '{size: N}' states the size that it takes"
-        raise UserError(f"the network fails on images of {channels} × {own} × {own}: {failures[0]}{size}")
+        always = len(failures) > 1 and len(set(failures)) == 1  # so that no size helps
+        remedy = "" if always else "; --preprocess '{size: N}' states the size that it takes"
+        raise UserError(f"the network fails on images of {channels} × {own} × {own}: {failures[0]}{remedy}")
     return found
 
 
