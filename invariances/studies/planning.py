@@ -416,7 +416,7 @@ def described(plan: Plan) -> Iterator[str]:
         n, others = len(plan.layers), plan.left_out
         yield (
             f"layers    {n} of {n + len(others)} places; left out: {first_few(others)}; "
-            f"--n_layers {n + len(others)} takes all, --layers A,B others"
+            f"--n_layers {n + len(others)} takes more, --layers A,B others"
         )
     yield _in_all(plan)
     yield from (f"{finding.sign:9} {finding.text}" for finding in plan.findings)

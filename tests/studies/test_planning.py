@@ -242,7 +242,7 @@ def test_the_plan_in_words(work):
     assert "56 for training, 24 held out, 2 classes" in text
     assert "stage" in text and "fc" in text
     assert "in all    about" in text and "if the machine stays as busy as it was" in text
-    assert "layers    2 of 8 places; left out: stem, stage, " in text and "--n_layers 8 takes all" in text
+    assert "layers    2 of 6 places; left out: stem, stem.0, stage.0 …; --n_layers 6 takes more" in text
 
 
 def test_a_finished_study_says_so(work, monkeypatch):

@@ -122,8 +122,8 @@ class Preprocess(nn.Module):
 def _values(given: float | Sequence[float]) -> tuple[float, ...]:
     """A value for each channel, or one for all.
 
-    >>> _values(0.5), _values([0.5, 1])
-    ((0.5,), (0.5, 1.0))
+    >>> _values(0.5), _values([0.25, 0.5])
+    ((0.5,), (0.25, 0.5))
     """
     return (float(given),) if isinstance(given, int | float) else tuple(map(float, given))
 

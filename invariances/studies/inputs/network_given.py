@@ -1,8 +1,9 @@
 """The network under study: loaded, with the size, channels and preprocessing of its images, and its accuracy."""
 
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "ImageNet's mean and std": (IMAGENET_MEAN, IMAGENET_STD),
 }
 EXAMPLE = "'{mean: .5, std: .5}'"  # of --preprocess: images in [-1, 1]
-TORCH = str(Path(torch.__file__).parent)
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 OWN_STATISTICS = "the data's mean and std"
 
 
@@ -182,14 +183,8 @@ def _made(cls: type, dotted: str, arguments: dict[str, Any]) -> nn.Module:
         needed = [name for name, p in parameters(cls)[0].items() if p.default is p.empty]
         example = ", ".join([f"class: {dotted}", *(f"{name}: …" for name in needed or ["ARGUMENT"])])
         raise UserError(f'{found}; write "{{{example}}}"')
-    try:
+    with _placed(f"MODEL: {dotted} cannot be made"):
         return make(cls, arguments, "MODEL")
-    except UserError:
-        raise
-    except Exception as error:  # any error of a user's module; the message has its place
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"MODEL: {dotted} cannot be made: {failure(error)}") from error
 
 
 def _states_input(section: Mapping[str, Any], loaded: LoadedNetwork) -> bool:
@@ -266,7 +261,7 @@ class _Input:
             if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value:
                 best = choice
         told = best.accuracy is not None and not random
-        why = "is most often right with" if told else "is taken to expect"
+        why = "is most often right with" if told and len(tried) > 1 else "is taken to expect"
         note = f"the network {why} images of {best.notes[0]}; --preprocess sets others"
         return replace(best, notes=(note,), is_guessed=not told and not is_normalization(stated))
 
@@ -353,6 +348,19 @@ def _runnable(loaded: LoadedNetwork, images: GivenImages, channels: int) -> list
     return found
 
 
+@contextmanager
+def _placed(what: str) -> Iterator[None]:
+    """Turn any error of a user's network into a UserError with its place; out of memory passes through."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{what}: {failure(error)}") from error
+
+
 def failure(error: BaseException) -> str:
     """An error of a network in a line, with the place in its code: the last one outside of torch."""
     message = (str(error).strip().splitlines() or [""])[0]
@@ -373,13 +381,8 @@ def outputs(loaded: LoadedNetwork, images: Tensor) -> Tensor:
     with evaluating(loaded.network):
         for batch in images.split(BATCH):
             given = loaded.preprocess(batch)
-            try:
+            with _placed(f"the network fails on images of {' × '.join(map(str, given.shape[1:]))}"):
                 output = loaded.network(given)
-            except Exception as error:  # any error of a user's network; the message has its place
-                if is_out_of_memory(error):
-                    raise
-                shape = " × ".join(map(str, given.shape[1:]))
-                raise UserError(f"the network fails on images of {shape}: {failure(error)}") from error
             found.append(rows_of(output, len(batch)).float())
     return torch.cat(found)
 
