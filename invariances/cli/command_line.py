@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NoReturn
 
 from invariances.errors import UserError
@@ -28,16 +28,19 @@ class CommandParser(Parser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and leave nothing over."""
-        words = [word.partition("=")[0] for word in args or ()]
-        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        for word in words if self._subparsers is None else ():  # those of an action are known to its own parser
-            if word.startswith("--") and word not in ("--", *known):
-                near = nearest(word, known)
-                self.error(f"{word}: no such flag{f'; did you mean {near}?' if near else ''}")
+        if not any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions):
+            self._refuse_flags(args or ())  # else they may belong to an action of the command, or to a config
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"{unknown[0]}: unexpected argument")
         return options, unknown
+
+    def _refuse_flags(self, words: Iterable[str]) -> None:
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+            if flag not in ("--", *known):
+                near = nearest(flag, known)
+                self.error(f"{flag}: no such flag{f'; did you mean {near}?' if near else ''}")
 
 
 def split_overrides(
