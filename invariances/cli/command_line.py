@@ -2,10 +2,11 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Collection
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NoReturn
 
 from invariances.errors import UserError
+from invariances.utils.names import nearest
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,30 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a UserError with argparse's message."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+class CommandParser(Parser):
+    """A parser that refuses what it does not know itself, by the name of its command.
+
+    argparse leaves that to the parser of all commands, which does not know the flags of any; and it tells a flag that
+    is missing before the one that is misspelt.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and leave nothing over."""
+        if not any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions):
+            self._refuse_flags(args or ())  # else they may belong to an action of the command, or to a config
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"{unknown[0]}: unexpected argument")
+        return options, unknown
+
+    def _refuse_flags(self, words: Iterable[str]) -> None:
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+            if flag not in ("--", *known):
+                near = nearest(flag, known)
+                self.error(f"{flag}: no such flag{f'; did you mean {near}?' if near else ''}")
 
 
 def split_overrides(

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from invariances.cli import demo, export, layers, report, study, zoo
-from invariances.cli.command_line import Parser
+from invariances.cli.command_line import CommandParser, Parser
 from invariances.cli.shipped import cp, data, ls, validate
 from invariances.errors import Stopped, UserError
 from invariances.utils.names import printable
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser, with a subparser for each command."""
     top = Parser(prog="invariances", description=__doc__, allow_abbrev=False)
-    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
     for name, module in COMMANDS.items():
         command = commands.add_parser(
             name,

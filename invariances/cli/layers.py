@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="torchvision:NAME, timm:NAME, a class such as package.Class, a checkpoint of a run, latest:EXPERIMENT, "
+        help="torchvision:NAME, timm:NAME, a class such as module:Class, a checkpoint of a run, latest:EXPERIMENT, "
         "zoo:NAME, or hub:USER/NAME",
     )
     parser.add_argument(
@@ -87,7 +87,7 @@ def images(loaded: "LoadedNetwork") -> str:
 
 def _model(text: str) -> Any:
     """The argument `model` of `Greybox`: a name, a class with arguments, or the network of a checkpoint."""
-    from invariances.config.parts import load_network
+    from invariances.config.parts import LIBRARIES, load_network
     from invariances.config.reading import parse
     from invariances.training.run import LATEST, resolve_checkpoint
     from invariances.zoo import PREFIXES
@@ -95,7 +95,9 @@ def _model(text: str) -> Any:
     if text.startswith("{"):
         return parse(text, "MODEL")
     is_checkpoint = text.startswith((LATEST, *PREFIXES)) or Path(text).suffix == ".ckpt" or Path(text).exists()
-    return load_network(resolve_checkpoint(text)) if is_checkpoint else text
+    if is_checkpoint:
+        return load_network(resolve_checkpoint(text))
+    return text if text.startswith(LIBRARIES) else text.replace(":", ".")  # module:Class too
 
 
 def table(layers: "Sequence[Layer]") -> list[str]:

@@ -9,12 +9,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from invariances.errors import UserError
+from invariances.studies.quality import SIDES
 from invariances.utils.process_settings import set_up_process
 
 if TYPE_CHECKING:
     from invariances.studies.request import Request
 
 HELP = "study one's own network on one's own images, from a plan to a report"
+SIZES = ", ".join(map(str, SIDES))
 EXAMPLES = """\
   invariances study my_models:Net --weights net.pt --data invariances.data.FashionMNISTTrain
   invariances study torchvision:resnet18 --weights IMAGENET1K_V1 --data my_pictures --dry-run
@@ -34,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="FILE", help="file of a state dict, or name of a library's weights")
     parser.add_argument(
-        "--preprocess", metavar="YAML", help='what the network expects, such as "{mean: [.13], std: [.31]}" for [0, 1]'
+        "--preprocess", metavar="YAML", help='what the network expects, such as "{mean: .13, std: .31}" for [0, 1]'
     )
     parser.add_argument("--layers", default="auto", metavar="A,B,C", help="layers to study (default: auto)")
     parser.add_argument("--n_layers", type=int, default=5, metavar="N", help="how many layers auto takes (default: 5)")
-    parser.add_argument("--size", type=int, metavar="N", help="side of the images in pixels (default: chosen)")
+    parser.add_argument("--size", type=int, metavar="N", help=f"side of the images: {SIZES} px (default: chosen)")
     parser.add_argument(
         "--autoencoder", metavar="CKPT", help="latest:X, a path or zoo:NAME (default: one is trained)"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from invariances.config.allowing import is_allowed, is_dotted, lies_here, require_allowed, search_here
 from invariances.config.older.aliases import OLD
 from invariances.errors import UserError
-from invariances.utils.names import hint, nearest
+from invariances.utils.names import class_hint, hint, nearest
 
 # It imports and calls whatever its own argument names, which only `GreyboxModel` and {model: …, layer: …} check.
 IMPORTING = ("invariances.models.greybox", "Greybox")
@@ -34,7 +34,8 @@ def locate(path: Any, key: str, base: str | None = None) -> type:
             abstract, not a subclass of `base`, or the module raises an error while it is imported.
     """
     if not is_dotted(path) or "." not in path:
-        raise UserError(f"{key}: {path!r} is not a dotted class path; expected one such as package.module.Class")
+        expected = "expected one such as package.module.Class"
+        raise UserError(f"{key}: {path!r} is not a dotted class path; {expected}{class_hint(str(path))}")
     module_path, _, name = path.rpartition(".")
     search_here()
     if not is_allowed(module_path) and not _exists(module_path):
@@ -85,7 +86,9 @@ def _import(path: str, name: str, key: str) -> ModuleType:
 def _near(path: str, name: str, absent: str) -> str:
     """The name of a module that is not there, and the class or module that may be meant."""
     older = nearest(f"{path}.{name}", OLD, cutoff=0.9)
-    return absent + (f"; did you mean {older}?" if older else hint(absent, _siblings(absent)))
+    if older:
+        return f"{absent}; did you mean {older}?"
+    return absent + (class_hint(f"{path}.{name}") or hint(absent, _siblings(absent)))
 
 
 def _siblings(path: str) -> list[str]:

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -192,7 +193,13 @@ def _report(pictures: PictureFiles, reasons: list[str], on_error: OnError, folde
     message = f"{len(reasons)} of {len(pictures)} pictures of {pictures.name} are broken: {listed}{more}"
     if on_error == "raise" or len(reasons) == len(pictures):
         raise BrokenPicture(f'{message}. Repair or remove them, or leave them out with on_error "skip"')
-    logger.warning("%s. They are left out", message)
+    _warn_once(f"{message}. They are left out")
+
+
+@lru_cache
+def _warn_once(message: str) -> None:
+    """Warn in each process once, however often the same pictures are opened."""
+    logger.warning(message)
 
 
 def _key(pictures: PictureFiles, square: Square) -> str:

@@ -277,7 +277,7 @@ def _trace(network: EndpointWrapper, loaded: LoadedNetwork) -> Trace:
             raise
         raise InvalidInput(
             f"the network does not take images of shape {tuple(probe.shape)} ({str(error).splitlines()[0]}); "
-            "set in_size and in_channels; in_size may be [height, width]"
+            "set in_size and in_channels, or --size and --channels; in_size may be [height, width]"
         ) from error
 
 

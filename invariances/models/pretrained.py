@@ -1,6 +1,7 @@
 """Networks under study, loaded together with their weights and their preprocessing."""
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,7 @@ from invariances.models.studied.preprocess import Preprocess
 from invariances.models.studied.weight_files import is_file, load_file
 from invariances.utils.hub_client import answering, is_of_client
 from invariances.utils.memory import is_out_of_memory
-from invariances.utils.names import hint
+from invariances.utils.names import class_hint, hint
 
 Size = int | Sequence[int]
 Model = nn.Module | str | Mapping[str, Any]
@@ -75,9 +76,10 @@ class LoadedNetwork:
         """
         if isinstance(preprocess, Mapping):
             states_channels = isinstance(self.preprocess, Preprocess) or hasattr(self.network, "in_channels")
+            settings = self._settings(preprocess)
             if in_channels is None and "mean" in preprocess and not states_channels:
-                in_channels = len(preprocess["mean"])
-            preprocess = self._settings(preprocess)
+                in_channels = len(settings.mean)
+            preprocess = settings
         size = preprocess.size if isinstance(preprocess, Preprocess) else None
         changes: dict[str, Any] = {"preprocess": preprocess, "in_size": in_size or size, "in_channels": in_channels}
         adapted = replace(self, **{name: value for name, value in changes.items() if value is not None})
@@ -266,11 +268,21 @@ def _imported(path: Any, arguments: dict[str, Any]) -> nn.Module:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         expected = "expected torchvision:NAME, timm:NAME or an import path such as my_module.MyNetwork"
-        raise InvalidInput(f"model {path!r} cannot be imported ({error}); {expected}") from error
-    network = found if isinstance(found, nn.Module) else found(**arguments)
+        raise InvalidInput(f"model {path!r} cannot be imported ({error}); {expected}{class_hint(str(path))}") from error
+    network = found if isinstance(found, nn.Module) else _called(found, path, arguments)
     if not isinstance(network, nn.Module):
         raise InvalidInput(f"model {path!r} returned a {type(network).__name__}; expected a torch.nn.Module")
     return network
+
+
+def _called(make: Callable[..., Any], path: str, arguments: dict[str, Any]) -> Any:
+    """What a class or function makes of its arguments; errors inside of it keep their traceback."""
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        example = f'"{{class: {path}, ARGUMENT: VALUE}}"'
+        raise InvalidInput(f"model {path!r} cannot be made: {error}; arguments are written as {example}") from error
+    return make(**arguments)
 
 
 def _check_known(name: str | None, known: Iterable[str], what: str, other: str = "") -> None:

@@ -1,6 +1,8 @@
 """At which layers a network can be split in two, as the autograd graph of one forward pass shows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +64,34 @@ class EndpointWrapper(nn.Module):
         """Run the network, and softmax if it was chosen.
 
         Raises:
-            InvalidInput: the network's output is not a tensor.
+            InvalidInput: the network's output is not a tensor of rows.
         """
-        output = self.network(self.input(x))
-        if not isinstance(output, Tensor):
-            found = type(output).__name__
-            raise InvalidInput(f"the network returns a {found}; expected a tensor, use a module that returns logits")
-        return self.softmax(output)
+        return self.softmax(rows_of(self.network(self.input(x))))
+
+
+def rows_of(output: Any, n_images: int | None = None) -> Tensor:
+    """The output of a network, if it is one tensor of rows.
+
+    Args:
+        output: of the network.
+        n_images: of which each should have a row; None for any number.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(output, Tensor):
+        keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        raise InvalidInput(
+            f"the network returns a {type(output).__name__}{keys}; expected one tensor: wrap it in a module that "
+            "returns its logits, such as class Logits(torch.nn.Module) with forward(x) returning net(x)[...]"
+        )
+    if output.ndim < 2 or n_images not in (None, len(output)):
+        number = "" if n_images is None else f" for {n_images} image{'s' * (n_images > 1)}"
+        raise InvalidInput(
+            f"the network returns a tensor of shape {tuple(output.shape)}{number}; expected (B, C) or (B, C, H, W), a "
+            "row for each of B images: leave out a squeeze, or use flatten(1) in its place"
+        )
+    return output
 
 
 def bypassed(traced: Trace, through: Node | None) -> bool:

@@ -1,6 +1,7 @@
 """Run a study: the autoencoder, then the flows, then the report; what is done already is not done again."""
 
 import logging
+import math
 import re
 import sys
 import time
@@ -71,7 +72,7 @@ class Progress:
             return
         self.shown = time.monotonic()
         own = self.shares[recipe.name]
-        text = f"{self.share:.0%} of the study, {duration(self.left())} left; {recipe.name} {own:.0%}"
+        text = f"{self}; {recipe.name} {own:.0%}"
         if sys.stderr.isatty():
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         else:
@@ -79,8 +80,8 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """The part of the planned time that is done."""
-        total = sum(self.plan.time(recipe) for recipe in self.plan.recipes)
+        """The part of the planned time that is done, of which the report is the last."""
+        total = sum(self.plan.time(recipe) for recipe in self.plan.recipes) + REPORT
         return sum(self._time(recipe, self.shares) for recipe in self.plan.recipes) / total
 
     def left(self) -> float:
@@ -94,6 +95,9 @@ class Progress:
         if gone < LEAST_SHARE * whole:
             return planned
         return planned * (time.monotonic() - self.started) / gone
+
+    def __str__(self) -> str:
+        return f"{math.floor(100 * self.share)}% of the study, {duration(self.left())} left"
 
     def _time(self, recipe: Recipe, shares: Mapping[str, float]) -> float:
         return self.plan.time(recipe) * shares.get(recipe.name, 0.0)
@@ -148,7 +152,7 @@ def _told(plan: Plan, recipe: Recipe, code: int, progress: Progress) -> None:
         progress.say(f"{recipe.name}: failed; {' | '.join(last[-LOG_LINES:])} (all of it: {path})")
     else:
         progress.done(recipe)
-        progress.say(f"{recipe.name}: done; {progress.share:.0%} of the study, {duration(progress.left())} left")
+        progress.say(f"{recipe.name}: done; {progress}")
 
 
 @dataclass(frozen=True)

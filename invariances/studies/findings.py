@@ -79,6 +79,12 @@ def check_network(network: GivenNetwork, model: str) -> Iterator[Finding]:
     if found is None:
         why = "images without labels, no list of classes, or too few images to match the network's classes with theirs"
         yield Finding("caution", f"the network's accuracy is not known: {why}")
+        if network.is_guessed and not network.is_random:
+            yield Finding(
+                "caution",
+                "how the network's images are normalised is a guess that no accuracy confirms; if it is wrong, so are "
+                "all results: state mean and std of its training in [0, 1], as --preprocess '{mean: .286, std: .353}'",
+            )
         return
     low = found.value < threshold("accuracy_low") or found.value < threshold("accuracy_over_chance") * found.chance
     if low and not network.is_random:

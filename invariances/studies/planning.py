@@ -9,27 +9,30 @@ from typing import Any
 
 from invariances.config.parts import PARTS
 from invariances.config.reading import dump, read_file
-from invariances.config.signatures import mistakes
+from invariances.config.signatures import mistakes, prefix_errors
 from invariances.config.sizes import total_memory
-from invariances.errors import UserError
+from invariances.errors import InvalidInput, UserError
 from invariances.models import Layer
 from invariances.models.greybox import listed_layers
 from invariances.studies import timing
 from invariances.studies.findings import Finding, check_images, check_network
-from invariances.studies.inputs.layer_choice import choose, named
+from invariances.studies.inputs.layer_choice import candidates, choose, named
 from invariances.studies.inputs.network_given import GivenNetwork, given_network
 from invariances.studies.inputs.pictures_given import GivenImages, at_size, given_images
 from invariances.studies.quality import DRAFT, LEVELS, LONGEST, SHORTEST, SIDES, Quality, usable_side
 from invariances.studies.recipes import AUTOENCODER, Recipe, autoencoder_recipe, flow_recipe
 from invariances.studies.request import Request, duration
+from invariances.studies.steps import is_done
 from invariances.training.run import resolve_checkpoint
 from invariances.utils.files import atomic_write, cache_root, n_cpus
+from invariances.utils.weights import first as first_few
 
 FILE = "study.yaml"
 LARGEST = {"draft": 110_000, "good": 500_000, "best": 1_000_000}  # numbers of a representation that a layer may have
 HALVED_FROM = 2e9  # bytes of representations from which on half precision is used
 PLANNING = 15.0  # seconds
 REPORT = 10.0  # seconds
+HALVINGS = 12  # of the range of lengths, to the one that fits a budget
 SPARE = 1.0e9  # bytes of disk that stay free
 
 
@@ -46,6 +49,7 @@ class Plan:
         precision: of kept representations.
         costs: name of a recipe -> what it takes.
         findings: about images and network.
+        left_out: names of other places at which the network could be studied, the outermost first.
     """
 
     request: Request
@@ -59,6 +63,7 @@ class Plan:
     precision: str = "float32"
     costs: Mapping[str, timing.Cost] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -174,7 +179,8 @@ def plan_study(request: Request, keep: bool = True) -> Plan:
     )
     _require_channels(network, trained)
     level = replace(level, n_judged=min(level.n_judged, images.n_validation))
-    plan = Plan(request, images, network, _layers(request, network, level), level, section, 0)
+    layers, left_out = _layers(request, network, level)
+    plan = Plan(request, images, network, layers, level, section, 0, left_out=left_out)
     plan = replace(plan, z_dim=trained.z_dim if trained else plan.first.config["Model"]["z_dim"])  # type: ignore
     plan = replace(plan, findings=(*check_images(images), *check_network(network, request.model)))
     if stored.get("quality"):
@@ -244,11 +250,15 @@ def _require_channels(network: GivenNetwork, trained: Any) -> None:
         )
 
 
-def _layers(request: Request, network: GivenNetwork, level: Quality) -> tuple[Layer, ...]:
-    found = listed_layers(network.loaded)
+def _layers(request: Request, network: GivenNetwork, level: Quality) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """The layers of the study; and the names of those that the choice has left out, the outermost first."""
+    with prefix_errors(request.model, InvalidInput):
+        found = listed_layers(network.loaded)
     if request.layers:
-        return tuple(named(found, request.layers))
-    return tuple(choose(found, request.n_layers, LARGEST[level.name]))
+        return tuple(named(found, request.layers)), ()
+    chosen = tuple(choose(found, request.n_layers, LARGEST[level.name]))
+    others = [layer.name for layer in candidates(found) if layer not in chosen]
+    return chosen, tuple(sorted(others, key=lambda name: name.count(".")))
 
 
 def _measured(plan: Plan, trained: Any) -> Plan:
@@ -297,15 +307,28 @@ def _within_budget(plan: Plan, trained: Any) -> Plan:
             judged = min(level.n_judged, plan.images.n_validation)
             larger = _measured(replace(plan, quality=replace(level, n_judged=judged)), trained)
             best = larger if larger.total_time <= budget else best
-    fixed = replace(best, quality=best.quality.scaled(0.0)).total_time
-    factor = (budget - fixed) / max(1e-9, best.total_time - fixed)
-    if factor < SHORTEST:
-        shortest = replace(best, quality=best.quality.scaled(SHORTEST)).total_time
+    shortest, longest = _scaled(best, SHORTEST), _scaled(best, LONGEST)
+    if shortest.total_time > budget:
+        time = shortest.total_time
         raise UserError(
-            f"--budget {duration(budget)}: the shortest study that tells anything takes about {duration(shortest)}; "
-            f"use --budget {math.ceil(shortest / 60)}m, fewer --layers or a smaller --size"
+            f"--budget {duration(budget)}: the shortest study that tells anything takes about {duration(time)}; "
+            f"use --budget {math.ceil(time / 60)}m, fewer --layers or a smaller --size"
         )
-    return replace(best, quality=best.quality.scaled(min(factor, LONGEST)))
+    return longest if longest.total_time <= budget else _longest(best, budget)
+
+
+def _longest(plan: Plan, budget: float) -> Plan:
+    """The plan with the longest trainings that fit a budget, which the shortest ones do, by bisection."""
+    fits, exceeds = SHORTEST, LONGEST
+    for _ in range(HALVINGS):
+        factor = (fits + exceeds) / 2
+        fits, exceeds = (factor, exceeds) if _scaled(plan, factor).total_time <= budget else (fits, factor)
+    return _scaled(plan, fits)
+
+
+def _scaled(plan: Plan, factor: float) -> Plan:
+    """The plan with trainings longer or shorter by a factor."""
+    return replace(plan, quality=plan.quality.scaled(factor))
 
 
 def require_space(plan: Plan) -> None:
@@ -389,12 +412,28 @@ def described(plan: Plan) -> Iterator[str]:
     yield ""
     yield from _table(plan)
     yield ""
-    seeds = f", {plan.request.n_seeds} trainings each" if plan.request.n_seeds > 1 else ""
-    yield (
-        f"in all    about {duration(plan.total_time)}{seeds}, {plan.n_parallel} at a time; memory "
-        f"{plan.memory / 1e9:.1f} GB of {total_memory() / 1e9:.0f}, disk {plan.disk / 1e9:.1f} GB"
-    )
+    if plan.left_out:
+        n, others = len(plan.layers), plan.left_out
+        yield (
+            f"layers    {n} of {n + len(others)} places; left out: {first_few(others)}; "
+            f"--n_layers {n + len(others)} takes more, --layers A,B others"
+        )
+    yield _in_all(plan)
     yield from (f"{finding.sign:9} {finding.text}" for finding in plan.findings)
+
+
+def _in_all(plan: Plan) -> str:
+    """What the study takes; what is left of it, if an earlier start has done some."""
+    n_done, n = sum(is_done(recipe, plan.folder) for recipe in plan.recipes), len(plan.recipes)
+    if n_done == n:
+        return f"in all    all {n} trainings are done; only the report is written again"
+    done = f"; of {n} trainings {n_done} are done already" if n_done else ""
+    seeds = f", {plan.request.n_seeds} trainings each" if plan.request.n_seeds > 1 else ""
+    return (
+        f"in all    about {duration(plan.total_time)} if the machine stays as busy as it was when this was measured"
+        f"{seeds}, {plan.n_parallel} at a time; memory {plan.memory / 1e9:.1f} GB of {total_memory() / 1e9:.0f}, disk "
+        f"{plan.disk / 1e9:.1f} GB{done}"
+    )
 
 
 def _accuracy_text(network: GivenNetwork) -> str:

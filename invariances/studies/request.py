@@ -51,6 +51,9 @@ class Request:
         for flag, value in {"--n_layers": self.n_layers, "--seeds": self.n_seeds, "--jobs": self.n_jobs}.items():
             if value is not None and value < 1:
                 raise UserError(f"{flag} {value}: expected 1 or more")
+        if self.name is not None and self.name != (usable := file_name(self.name)):
+            expected = "expected the name of a folder, of letters, digits and any of . _ + = -"
+            raise UserError(f"--name {self.name}: {expected}, such as --name {usable}, which is studies/{usable}")
         if self.quality is not None and self.quality not in QUALITIES:
             raise UserError(f"--quality {self.quality}: expected one of {', '.join(QUALITIES)}")
         if self.quality is not None and self.budget is not None:
@@ -59,7 +62,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """The folder of the study."""
-        return STUDIES / (file_name(self.name) if self.name else self._default_name())
+        return STUDIES / (self.name or self._default_name())
 
     def _default_name(self) -> str:
         model = self.model.rstrip("/").replace("\\", "/").rpartition("/")[2].removesuffix(".ckpt")

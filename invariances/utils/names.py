@@ -1,6 +1,7 @@
 """Messages about unknown names: the nearest name that is known."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -30,6 +31,16 @@ def hint(name: Any, known: Collection[str]) -> str:
     if near := nearest(name, known):
         return f"; did you mean {near}?"
     return f"; known: {', '.join(map(str, known))}" if 0 < len(known) <= FEW else ""
+
+
+def class_hint(path: str) -> str:
+    """The end of a message about a class that is named by its file.
+
+    >>> class_hint("models/my_nets.py:Net"), class_hint("my_nets.Net")
+    ('; did you mean models.my_nets.Net?', '')
+    """
+    dotted = re.sub(r"\.py(?=[:.])", "", path).removeprefix("./").replace("/", ".").replace(":", ".")
+    return f"; did you mean {dotted}?" if re.search(r"\.py[:.]", path) else ""
 
 
 def printable(text: str) -> str:

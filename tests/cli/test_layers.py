@@ -68,6 +68,13 @@ def test_a_class_with_arguments_tokens_and_images_that_are_not_square(capsys):
     ]
 
 
+class Row(nn.Module):
+    """A number for each image, in no column."""
+
+    def forward(self, x):
+        return x.mean((1, 2, 3))
+
+
 class Failing(nn.Module):
     """A network with an error in its forward pass."""
 
@@ -91,6 +98,9 @@ def test_an_error_inside_a_network_keeps_its_type():
         (["invariances.models.DigitClassifier", "--size", "7"], "shape (2, 3, 7, 7); expected (B, 3, 32, 32)"),
         (["torchvision:alexnet", "--size", "1", "2", "3"], "--size has 3 values; expected a side, or height and width"),
         (["{class: torchvision:alexnet, num_clases: 3}"], "unexpected keyword argument 'num_clases'"),
+        ([f"{__name__}.Net"], "cannot be made: missing a required argument: 'width'; arguments are written as"),
+        ([f"{__name__}:Row", "--size", "8"], "a tensor of shape (2,); expected (B, C) or (B, C, H, W)"),
+        (["nets/mine.py:Net"], "did you mean nets.mine.Net?"),
         ([], "required: MODEL"),
     ],
 )

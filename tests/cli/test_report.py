@@ -19,7 +19,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
         (["logs/nothing"], "logs/nothing: no such run"),
         (["latest:nothing"], "latest:nothing: no such run with a checkpoint in logs"),
         (["."], ".: is not a run; expected a folder with configs/<time>-train.yaml"),
-        (["a", "--oot", "b"], "unrecognized arguments: --oot"),
+        (["a", "--oot", "b"], "--oot: no such flag; did you mean --out?"),
     ],
 )
 def test_mistakes(capsys, words, message):

@@ -473,7 +473,7 @@ def test_networks_that_count_their_images_are_cut_as_well():
 
 
 def test_a_network_that_gives_no_tensor_is_refused(resnet):
-    with pytest.raises(ValueError, match="returns a OrderedDict; expected a tensor"):
+    with pytest.raises(ValueError, match="returns a OrderedDict with out; expected one tensor"):
         Greybox(
             torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None),
             "backbone",

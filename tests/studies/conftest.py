@@ -72,6 +72,38 @@ class Bright(nn.Module):
 
     def forward(self, x):
         return self.fc(self.conv(x).mean((2, 3)))
+
+
+class Bright28(Bright):
+    """Wrong about pictures of any other size."""
+
+    def forward(self, x):
+        return super().forward(x) if x.shape[-1] == 28 else -super().forward(x)
+
+
+class Squeezed(Bright):
+    def forward(self, x):
+        return self.conv(x).mean((1, 2, 3))
+
+
+class Averaged(Net):
+    def forward(self, x):
+        return super().forward(x).mean(0, keepdim=True)
+
+
+class NeedsWidth(Net):
+    def __init__(self, width):
+        super().__init__()
+
+
+class Unmade(Net):
+    def __init__(self):
+        self.width = {}["width"]
+
+
+class Crashing(Net):
+    def forward(self, x):
+        raise KeyError("my own bug")
 '''
 TINY = replace(
     quality.DRAFT, autoencoder_steps=40, flow_steps=30, width=4, mid_channels=8, n_flows=2, n_judged=12, batch_size=10

@@ -44,8 +44,8 @@ class Preprocess(nn.Module):
     def __init__(
         self,
         size: int | Sequence[int] | None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        std: float | Sequence[float] = IMAGENET_STD,
         resize: int | None = None,
         interpolation: Interpolation = "bilinear",
         antialias: bool = False,
@@ -56,15 +56,16 @@ class Preprocess(nn.Module):
     def _set(
         self,
         size: int | Sequence[int] | None,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
         resize: int | None,
         interpolation: Interpolation,
         antialias: bool,
     ) -> None:
+        mean, std = _values(mean), _values(std)
         _check(size, mean, std, resize, interpolation)
         self.size = size if size is None or isinstance(size, int) else (size[0], size[1])
-        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        self.mean, self.std = mean, std
         self.resize, self.interpolation, self.antialias = resize, interpolation, bool(antialias)
 
     @property
@@ -116,6 +117,15 @@ class Preprocess(nn.Module):
         (height, width), (out_height, out_width) = x.shape[2:], self._sides
         top, left = round((height - out_height) / 2), round((width - out_width) / 2)
         return x[:, :, top : top + out_height, left : left + out_width]
+
+
+def _values(given: float | Sequence[float]) -> tuple[float, ...]:
+    """A value for each channel, or one for all.
+
+    >>> _values(0.5), _values([0.25, 0.5])
+    ((0.5,), (0.25, 0.5))
+    """
+    return (float(given),) if isinstance(given, int | float) else tuple(map(float, given))
 
 
 def _check(

@@ -8,6 +8,7 @@ from torch import nn
 
 from invariances.errors import UserError
 from invariances.utils import checkpoints
+from invariances.utils.names import hint
 from invariances.utils.weights import first, mismatch
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors")
@@ -38,6 +39,9 @@ def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> st
         UserError: the file cannot be read, or its weights do not fit: how many, and the first of them.
     """
     path = Path(path)
+    if not path.exists():
+        near = hint(path.name, _beside(path))
+        raise UserError(f"{path}: no such file{near}; expected one of torch.save(net.state_dict(), FILE)")
     state = checkpoints.load(path)
     if not partial:
         with _hinted():
@@ -53,6 +57,11 @@ def load_file(network: nn.Module, path: str | Path, partial: bool = False) -> st
     return _missing(path, expected.keys() - fitting.keys(), len(expected), found.keys() - expected.keys())
 
 
+def _beside(path: Path) -> list[str]:
+    """Files of weights in the folder of a path."""
+    return sorted(file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES)
+
+
 @contextmanager
 def _hinted() -> Iterator[None]:
     """Add to the refusal of a file that lacks weights how to use it all the same."""
@@ -61,7 +70,8 @@ def _hinted() -> Iterator[None]:
     except UserError as error:
         if " missing (" not in str(error) or " of another shape " in str(error):
             raise
-        raise UserError(f"{error}; with weights_partial: true, these have their start values") from error
+        remedy = "save all of net.state_dict(), or have start values in a config with weights_partial: true"
+        raise UserError(f"{error}; {remedy}") from error
 
 
 def _missing(path: Path, missing: set[str], total: int, unused: set[str]) -> str | None:

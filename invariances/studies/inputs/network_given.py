@@ -1,7 +1,9 @@
 """The network under study: loaded, with the size, channels and preprocessing of its images, and its accuracy."""
 
+import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,19 @@ from invariances.config.classes import locate
 from invariances.config.nodes import class_and_arguments
 from invariances.config.parts import LIBRARIES, NETWORK, load_network
 from invariances.config.reading import parse
-from invariances.config.signatures import make
+from invariances.config.signatures import make, mistakes, parameters, show
 from invariances.errors import InvalidInput, UserError
 from invariances.evaluation.metrics.estimate import Estimate
 from invariances.models.pretrained import LoadedNetwork
 from invariances.models.pretrained import load_network as load_studied
-from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from invariances.models.splitting import rows_of
+from invariances.models.studied.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from invariances.models.studied.tracing import evaluating
 from invariances.models.studied.weight_files import load_file
 from invariances.studies.inputs.pictures_given import GivenImages
 from invariances.training.run import LATEST, resolve_checkpoint
 from invariances.utils.files import atomic_write
+from invariances.utils.memory import is_out_of_memory
 from invariances.utils.weights import fingerprint
 from invariances.zoo import PREFIXES
 
@@ -42,6 +46,8 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "[0, 255]": ((0.0,), (1 / 255,)),
     "ImageNet's mean and std": (IMAGENET_MEAN, IMAGENET_STD),
 }
+EXAMPLE = "'{mean: .5, std: .5}'"  # of --preprocess: images in [-1, 1]
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 OWN_STATISTICS = "the data's mean and std"
 
 
@@ -87,6 +93,7 @@ class GivenNetwork:
         accuracy: None without labels, if its output is no list of classes, or if these are others than those of the
             images, and too few images are there, or are gone through in some seconds, to match them.
         identity: a hash of architecture and weights.
+        is_guessed: whether nothing states how its images are normalised, and no accuracy tells.
         notes: what was decided, a sentence each.
     """
 
@@ -97,6 +104,7 @@ class GivenNetwork:
     channels: int
     accuracy: Accuracy | None
     identity: str
+    is_guessed: bool = False
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -122,12 +130,11 @@ def given_network(
     """
     try:
         section, loaded, random = _loaded(model, weights)
-        settings = parse(preprocess, "--preprocess") if preprocess else None
+        settings = _settings(preprocess)
         channels = _channels(loaded, images)
         found = _Input(loaded, images, channels, size_for)
-        stated = settings is not None or _states_input(section, loaded)
-        chosen = found.stated(settings) if stated else found.best(random)
-        adapted = loaded.adapted(chosen.settings, chosen.size, channels)
+        chosen = found.stated(settings) if _states_input(section, loaded) else found.best(settings, random)
+        adapted = loaded.adapted(chosen.settings or None, chosen.size, channels)
     except (InvalidInput, ModuleNotFoundError) as error:
         raise UserError(f"{model}: {error}") from error
     if random and folder is not None:
@@ -135,12 +142,32 @@ def given_network(
     section |= {"in_size": chosen.size, "in_channels": channels}
     section |= {"preprocess": chosen.settings} if chosen.settings else {}
     return GivenNetwork(
-        section, adapted, random, chosen.size, channels, chosen.accuracy, fingerprint(adapted.network), chosen.notes
+        section,
+        adapted,
+        random,
+        chosen.size,
+        channels,
+        chosen.accuracy,
+        fingerprint(adapted.network),
+        chosen.is_guessed,
+        chosen.notes,
     )
+
+
+def _settings(preprocess: str | None) -> dict[str, Any]:
+    """What the user states, settings of `Preprocess`; nothing if they state none."""
+    settings = parse(preprocess, "--preprocess") if preprocess else {}
+    if not isinstance(settings, Mapping):
+        raise UserError(f"--preprocess {preprocess}: {show(settings)}; expected settings such as {EXAMPLE}")
+    if found := next(mistakes(Preprocess, {"size": None, **settings}, "--preprocess"), None):
+        raise UserError(found)
+    return dict(settings)
 
 
 def _loaded(model: str, weights: str | None) -> tuple[dict[str, Any], LoadedNetwork, bool]:
     """The section of the config, the network, and whether its weights are random."""
+    if Path(model).suffix == ".py":
+        raise UserError(f"{model}: is no network; name a class in it, such as {Path(model).stem}:Net")
     if model.startswith((LATEST, *PREFIXES)) or Path(model).suffix == ".ckpt" or Path(model).exists():
         if weights is not None:
             raise UserError(f"--weights {weights}: {model} holds its weights; leave out --weights")
@@ -154,12 +181,22 @@ def _loaded(model: str, weights: str | None) -> tuple[dict[str, Any], LoadedNetw
     dotted = str(path).replace(":", ".")
     if lies_here(module := dotted.rpartition(".")[0]):
         remember({module})
-    network = make(locate(dotted, "MODEL", NETWORK), arguments, "MODEL")
+    network = _made(locate(dotted, "MODEL", NETWORK), dotted, arguments)
     if weights is not None:
         load_file(network, weights)
     section = {"model": {"class": dotted, **arguments} if arguments else dotted}
     loaded = load_studied(network)
     return section | ({"weights": weights} if weights else {}), loaded, weights is None
+
+
+def _made(cls: type, dotted: str, arguments: dict[str, Any]) -> nn.Module:
+    """The network of a class of the user's."""
+    if found := next(mistakes(cls, arguments, "MODEL"), None):
+        needed = [name for name, p in parameters(cls)[0].items() if p.default is p.empty]
+        example = ", ".join([f"class: {dotted}", *(f"{name}: …" for name in needed or ["ARGUMENT"])])
+        raise UserError(f'{found}; write "{{{example}}}"')
+    with _placed(f"MODEL: {dotted} cannot be made"):
+        return make(cls, arguments, "MODEL")
 
 
 def _states_input(section: Mapping[str, Any], loaded: LoadedNetwork) -> bool:
@@ -181,12 +218,21 @@ def _channels(loaded: LoadedNetwork, images: GivenImages) -> int:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Images as the network takes them: side of the study's images, settings of `Preprocess`, accuracy, notes."""
+    """Images as the network takes them.
+
+    Attributes:
+        size: side of the study's images.
+        settings: of `Preprocess`.
+        accuracy: of the network with them.
+        notes: for people.
+        is_guessed: see `GivenNetwork`.
+    """
 
     size: int
-    settings: dict[str, Any] | None
+    settings: dict[str, Any]
     accuracy: Accuracy | None
     notes: tuple[str, ...] = ()
+    is_guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,21 +244,26 @@ class _Input:
     channels: int
     size_for: Callable[[int], int]
 
-    def stated(self, settings: dict[str, Any] | None) -> _Choice:
-        """What the network or the user states."""
-        size = self.size_for(_side((settings or {}).get("size") or self.loaded.in_size))
+    def stated(self, settings: dict[str, Any]) -> _Choice:
+        """What the network itself states, where the user does not state otherwise."""
+        size = self.size_for(_side(settings.get("size") or self.loaded.in_size))
         return _Choice(size, settings, self._accuracy(size, settings))
 
-    def best(self, random: bool) -> _Choice:
+    def best(self, stated: dict[str, Any], random: bool) -> _Choice:
         """The side and the normalisation with which the network is most often right.
 
         The first ones where this cannot be told, because there are no labels, or because its weights are random.
+
+        Args:
+            stated: settings of the user, which are not searched.
+            random: whether the weights are.
         """
+        own = stated.get("size")
         tried: list[_Choice] = []
-        for side in _runnable(self.loaded, self.images, self.channels):
+        for side in [_side(own)] if own else _runnable(self.loaded, self.images, self.channels):
             size = self.size_for(side)
-            for name, settings in self._normalizations(size):
-                settings["size"] = side if side != size else None
+            for name, settings in self._normalizations(stated, size):
+                settings = stated | settings | {"size": own or (side if side != size else None)}
                 found = self._accuracy(size, settings, n_tried=len(NORMALIZATIONS) + 1)
                 tried.append(_Choice(size, settings, found, (f"{side} px in {name}",)))
                 if tried[-1].accuracy is None or random:
@@ -221,15 +272,17 @@ class _Input:
         for choice in tried[1:]:
             if choice.accuracy and best.accuracy and choice.accuracy.value > best.accuracy.value:
                 best = choice
-        why = "is most often right with" if best.accuracy and not random else "is taken to expect"
-        return replace(best, notes=(f"the network {why} images of {best.notes[0]}; --preprocess sets others",))
+        told = best.accuracy is not None and not random
+        why = "is most often right with" if told and len(tried) > 1 else "is taken to expect"
+        note = f"the network {why} images of {best.notes[0]}; --preprocess sets others"
+        return replace(best, notes=(note,), is_guessed=not told and not is_normalization(stated))
 
-    def _accuracy(self, size: int, settings: dict[str, Any] | None, n_tried: int = 1) -> Accuracy | None:
+    def _accuracy(self, size: int, settings: dict[str, Any], n_tried: int = 1) -> Accuracy | None:
         """How often the network is right; None without labels, or if its output is no list of classes.
 
         One of so many that are tried; each gets its share of the time.
         """
-        network = self.loaded.adapted(settings, size, self.channels)
+        network = self.loaded.adapted(settings or None, size, self.channels)
         image, labels = self.images.examples("validation", size, self.channels, 1)
         logits, operations = counted_outputs(network, image)
         n, n_classes = self._n_judged(size, operations * n_tried), self.images.classes or 0
@@ -245,7 +298,10 @@ class _Input:
         most = min(COMPARED if size <= SMALL else JUDGED, self.images.n_validation)
         return min(most, max(LEAST_JUDGED, WORK // max(1, operations)))
 
-    def _normalizations(self, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _normalizations(self, stated: dict[str, Any], size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        if is_normalization(stated):
+            yield "the normalisation that is stated", {}
+            return
         for name, (mean, std) in NORMALIZATIONS.items():
             if len(mean) in (1, self.channels):
                 yield name, {"mean": list(mean), "std": list(std)}
@@ -271,12 +327,21 @@ def _side(size: Any) -> int:
     return int(height)
 
 
+def is_normalization(settings: Mapping[str, Any]) -> bool:
+    """Whether settings of `Preprocess` say how images are normalised."""
+    return not settings.keys().isdisjoint({"mean", "std"})
+
+
 def _runnable(loaded: LoadedNetwork, images: GivenImages, channels: int) -> list[int]:
-    """The sides that the network takes: that of the images first."""
+    """The sides that the network takes: that of the images first.
+
+    Raises:
+        UserError: it takes none of them.
+    """
     own = images.shape[1]
     wanted = [own, *(side for side in USUAL_SIDES if side != own)] if images.sizes else [own]
     found: list[int] = []
-    reason = ""
+    failures: list[str] = []
     for side in wanted:
         if found and not (images.sizes and side in (28, 32) and own <= 32):
             break  # one that fits is enough; only small images may have been trained at another size
@@ -284,11 +349,36 @@ def _runnable(loaded: LoadedNetwork, images: GivenImages, channels: int) -> list
             with evaluating(loaded.network), torch.no_grad():
                 loaded.network(torch.zeros(2, channels, side, side))
             found.append(side)
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            reason = reason or str(error).splitlines()[0]
+        except Exception as error:  # any error of a user's network; the message has its place
+            if is_out_of_memory(error):
+                raise
+            failures.append(failure(error))
     if not found:
-        raise UserError(f"the network does not take images of {channels} × {own} × {own} ({reason}); set --size")
+        always = len(failures) > 1 and len(set(failures)) == 1  # so that no size helps
+        remedy = "" if always else "; --preprocess '{size: N}' states the size that it takes"
+        raise UserError(f"the network fails on images of {channels} × {own} × {own}: {failures[0]}{remedy}")
     return found
+
+
+@contextmanager
+def _placed(what: str) -> Iterator[None]:
+    """Turn any error of a user's network into a UserError with its place; out of memory passes through."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{what}: {failure(error)}") from error
+
+
+def failure(error: BaseException) -> str:
+    """An error of a network in a line, with the place in its code: the last one outside of torch."""
+    message = (str(error).strip().splitlines() or [""])[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(TORCH)][-1]
+    return f"{type(error).__name__}: {message} ({own.filename}:{own.lineno})"
 
 
 @torch.no_grad()
@@ -296,19 +386,16 @@ def outputs(loaded: LoadedNetwork, images: Tensor) -> Tensor:
     """The network's outputs for images in [-1, 1], with its preprocessing.
 
     Raises:
-        UserError: they are no tensor.
+        InvalidInput: they are no tensor with a row for each image.
+        UserError: the network fails.
     """
     found = []
     with evaluating(loaded.network):
         for batch in images.split(BATCH):
-            output = loaded.network(loaded.preprocess(batch))
-            if not isinstance(output, Tensor):
-                kind = type(output).__name__
-                raise UserError(
-                    f"the network returns a {kind}{_keys(output)}; expected one tensor: wrap it in a module that "
-                    "returns its logits, such as class Logits(torch.nn.Module) with forward(x) returning net(x)[...]"
-                )
-            found.append(output.float())
+            given = loaded.preprocess(batch)
+            with _placed(f"the network fails on images of {' × '.join(map(str, given.shape[1:]))}"):
+                output = loaded.network(given)
+            found.append(rows_of(output, len(batch)).float())
     return torch.cat(found)
 
 
@@ -317,14 +404,6 @@ def counted_outputs(loaded: LoadedNetwork, images: Tensor) -> tuple[Tensor, int]
     with FlopCounterMode(display=False) as counter:
         found = outputs(loaded, images)
     return found, int(counter.get_total_flops())
-
-
-def _keys(output: Any) -> str:
-    return f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
-
-
-def _require_tensor(loaded: LoadedNetwork) -> None:
-    outputs(loaded, loaded.probe())
 
 
 def accuracy(logits: Tensor, labels: Tensor, n_classes: int) -> Accuracy:

@@ -1,9 +1,9 @@
 """The images of a study: where they come from, and how they are split into training and validation."""
 
-import logging
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 
 from invariances.config.allowing import lies_here, remember
-from invariances.config.building import build_dataset
+from invariances.config.building import PART, build_dataset
 from invariances.config.classes import locate
 from invariances.config.nodes import class_and_arguments
 from invariances.config.reading import parse
-from invariances.config.signatures import parameters
+from invariances.config.signatures import mistakes, parameters
 from invariances.data.part import split_rows
-from invariances.data.pictures import list_pictures, load_picture
+from invariances.data.pictures import BrokenPicture, list_pictures, load_picture
 from invariances.data.sets.folder import SPLITS, sub_folders
 from invariances.errors import UserError
-
-log = logging.getLogger(__name__)
+from invariances.utils.names import class_hint, nearest
 
 FRACTION = 0.1  # of the images for validation, at least `LEAST_HELD_OUT` of them
 LEAST_HELD_OUT = 100
@@ -186,10 +185,8 @@ def _usual_sides(pictures: Sequence[Path]) -> tuple[int, int]:
     chosen = [pictures[row] for row in np.unique(np.linspace(0, len(pictures) - 1, LOOKED_AT).astype(int))]
     sides = []
     for path in chosen:
-        try:
+        with suppress(BrokenPicture):  # the data set names it
             sides.append(min(load_picture(str(path)).size))
-        except ValueError as error:  # `BrokenPicture`; the data set leaves it out
-            log.warning("%s", error)
     if not sides:
         raise UserError(f"{chosen[0]}: none of {len(chosen)} pictures can be read")
     return (round(statistics.median(sides)),) * 2
@@ -199,10 +196,13 @@ def _of_class(data: str) -> GivenImages:
     path, arguments = class_and_arguments(parse(data, "--data") if data.startswith("{") else data)
     dotted = str(path).replace(":", ".")
     if "." not in dotted or "/" in dotted:
-        raise UserError(f"--data {data}: no such folder; expected a folder, or a data set such as my_data.Photos")
+        expected = f"expected a folder, or a data set such as my_data.Photos{class_hint(data)}"
+        raise UserError(f"--data {data}: no such folder{_near_folder(data)}; {expected}")
     if lies_here(module := dotted.rpartition(".")[0]):
         remember({module})
     own = locate(dotted, "--data")
+    for mistake in mistakes(own, arguments, "--data", given=(PART,)):
+        raise UserError(f'{mistake}; arguments are written as "{{class: {dotted}, ARGUMENT: VALUE}}"')
     train, validation, notes = _sides(dotted, own, arguments)
     first = built(train)
     held_out = built(validation)
@@ -220,6 +220,13 @@ def _of_class(data: str) -> GivenImages:
         (),
         notes,
     )
+
+
+def _near_folder(data: str) -> str:
+    """The end of a message about a folder that is not there."""
+    path = Path(data)
+    near = nearest(path.name, [folder.name for folder in path.parent.glob("*") if folder.is_dir()])
+    return f"; did you mean {path.with_name(near)}?" if near else ""
 
 
 def _sides(dotted: str, own: type, arguments: Spec) -> tuple[Spec, Spec, tuple[str, ...]]:

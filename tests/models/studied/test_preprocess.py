@@ -76,3 +76,8 @@ def test_settings_are_part_of_the_state():
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Preprocess(**settings)
+
+
+def test_one_number_stands_for_all_channels():
+    x = torch.rand(2, 3, 4, 4) * 2 - 1
+    torch.testing.assert_close(Preprocess(None, mean=0.5, std=0.5)(x), x)

@@ -29,9 +29,15 @@ def test_prefixes_and_containers_are_removed(tmp_path, prefix, container):
 def test_whole_files_are_loaded_strictly_with_counts(tmp_path):
     state = net().state_dict()
     del state["2.bias"]
-    found = r"net.pt: does not fit Sequential: of 4 weights 1 missing \(2.bias\); with weights_partial: true"
+    found = r"net.pt: does not fit Sequential: of 4 weights 1 missing \(2.bias\); save all of .* weights_partial: true"
     with pytest.raises(UserError, match=found):
         load_file(net(), saved(tmp_path, state))
+
+
+def test_a_file_that_is_not_there_is_told_with_the_nearest_one(tmp_path):
+    saved(tmp_path, net().state_dict())
+    with pytest.raises(UserError, match=r"nett.pt: no such file; did you mean net.pt\?; expected one of torch.save"):
+        load_file(net(), tmp_path / "nett.pt")
 
 
 def test_partial_files_leave_the_rest_and_say_what_is_missing(tmp_path):
