@@ -102,10 +102,15 @@ def train(
 
 
 def _epoch_length(config: dict[str, Any], loader: Loader, run: Run) -> int:
-    """Steps of an epoch: the share of each process, of which `trainer/limit_train_batches` takes a number or a part."""
+    """Steps of an epoch: the share of each process, or what is left of it."""
     trainer = _trainer(config, run, [], logger=False)
-    n_batches = loader.batches.length(trainer.num_nodes * trainer.num_devices)
-    limit = config["trainer"].get("limit_train_batches")
+    return _limited(
+        loader.batches.length(trainer.num_nodes * trainer.num_devices), config["trainer"].get("limit_train_batches")
+    )
+
+
+def _limited(n_batches: int, limit: int | float | None) -> int:
+    """What `trainer/limit_train_batches` leaves of so many batches: a number, or a share as a float."""
     if limit is None:
         return n_batches
     return max(1, min(n_batches, limit) if isinstance(limit, int) else int(n_batches * min(limit, 1)))

@@ -84,7 +84,7 @@ def test_the_whole_path_from_config_to_report(capsys):
     references = ["cosine", "cosine_random", "cosine_nearest", "cosine_autoencoder"]
     agreements = ["class_agreement", "hue_agreement"]
     calibration = ["residual_variance", "spread_skill", "half_v_squared"]
-    assert list(rows[0]) == ["layer", "nll", *agreements, *references, "relative_l2", "diversity", *calibration]
+    assert list(rows[0]) == ["layer", *agreements, *references, "relative_l2", "diversity", *calibration, "nll"]
     assert [row["layer"] for row in rows] == ["conv3", "logits"]
     assert float(rows[1]["cosine"]) == pytest.approx(again["metrics"]["cosine"], abs=1e-3)
 

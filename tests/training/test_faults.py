@@ -224,8 +224,7 @@ def test_all_checkpoints_are_kept():
 
 @pytest.mark.parametrize(("limit", "length"), [(None, 40), (7, 7), (99, 40), (0.5, 20), (1.0, 40)])
 def test_shortened_epochs_count_for_the_length_of_a_training(limit, length):
-    trainer = {} if limit is None else {"limit_train_batches": limit}
-    assert engine._epoch_length({"trainer": trainer}, 40) == length
+    assert engine._limited(40, limit) == length
 
 
 class TestAbandon:
