@@ -277,7 +277,7 @@ def _measured(plan: Plan, trained: Any) -> Plan:
     with timing.threads(timing.n_threads(plan.n_wanted)), timing.company(plan.n_wanted - 1):
         autoencoder = trained or _untrained(first)
         rates = timing.frozen_rates(network, autoencoder, batch)
-        for layer, recipe in zip(plan.layers, plan.flows, strict=False):
+        for layer, recipe in zip(plan.layers, plan.flows, strict=False):  # of the first seed
             costs[recipe.name] = timing.flow_cost(
                 recipe.config, layer, rates, n_images, quality.n_judged, quality.batch_size
             )
@@ -448,7 +448,7 @@ def _table(plan: Plan) -> Iterator[str]:
     rows = [("training", "shape", "numbers", "conditioning", "time", "disk")]
     if plan.first is not None:
         rows.append((AUTOENCODER, "", f"{plan.z_dim} (code)", "", *_numbers(plan, plan.first)))
-    for layer, recipe in zip(plan.layers, plan.flows, strict=False):
+    for layer, recipe in zip(plan.layers, plan.flows, strict=False):  # of the first seed
         down = recipe.config["Transformer"].get("embedder_down")
         shape = " × ".join(map(str, layer.shape))
         how = "dense" if down is None else f"{down} halving{'s' * (down != 1)}"

@@ -67,7 +67,7 @@ def attribute_map(layers: Sequence[tuple[str, Metrics]]) -> Figure:
     """
     names = attribute_names(name for _, metrics in layers for name in metrics)
     ceilings = _values([metrics for _, metrics in layers], names, CEILING)
-    ceiling = np.nanmean(ceilings, axis=0) if len(layers) > 1 else ceilings[0]
+    ceiling = np.ma.masked_invalid(ceilings).mean(axis=0).filled(np.nan)
     values = np.vstack([_values([metrics for _, metrics in layers], names, SHOWN), ceiling])
     figure = Figure(figsize=(1.6 + 0.85 * len(names), 1.3 + 0.45 * len(values)), layout="constrained")
     axis = figure.subplots()
