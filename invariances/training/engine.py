@@ -1,6 +1,7 @@
 """Train and evaluate the task of a checked config with Lightning's Trainer."""
 
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Generator, Sized
@@ -14,6 +15,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import distributed
 
 from invariances.config.building import (
     OVERFIT,
@@ -325,6 +327,7 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         "num_sanity_val_steps": 0,  # they would initialise ActNorm on validation images
         "use_distributed_sampler": False,
         "default_root_dir": str(run.path),
+        **_devices_of_torchrun(),
     }
     theirs = {name: value for name, value in config["trainer"].items() if name != OVERFIT}  # see `build_loader`
     with _trainer_explained():
@@ -334,6 +337,26 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         # Lightning kills this process when one that it has started is ended by a signal
         launcher._call_children_scripts = held_back()(launcher._call_children_scripts)  # type: ignore[method-assign]
     return trainer
+
+
+@contextmanager
+def leaving_other_processes() -> Generator[None]:
+    """Close the connections to other processes at the end; gloo's threads may abort a process that ends with them."""
+    try:
+        yield
+    finally:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _devices_of_torchrun() -> dict[str, int]:
+    """Settings for all processes that torchrun has started; nothing without it.
+
+    Lightning counts the devices itself, and of CPUs it counts one: each process would train alone, in the same folder.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return {}
+    return {"devices": int(os.environ["LOCAL_WORLD_SIZE"]), "num_nodes": int(os.environ["GROUP_WORLD_SIZE"])}
 
 
 @contextmanager

@@ -217,7 +217,8 @@ def _work(
 ) -> None:
     from invariances.training import engine  # imports Lightning, which takes seconds
 
-    if train:
-        engine.train(config, run, source, restart, debug, allow_other_network)
-    elif source is not None:  # always so: ensured by the command line and `_source`
-        engine.evaluate(config, run, source, debug, allow_other_network)
+    with engine.leaving_other_processes():
+        if train:
+            engine.train(config, run, source, restart, debug, allow_other_network)
+        elif source is not None:  # always so: ensured by the command line and `_source`
+            engine.evaluate(config, run, source, debug, allow_other_network)

@@ -106,6 +106,7 @@ def test_c20_torchrun_makes_one_run_folder():
     code, run = edit(AE, ["torch.distributed.run", "--nproc_per_node", "2", "-m"])
     assert code == 0 and run.last_checkpoint().name == "model-6.ckpt"
     assert len([path for path in Path("logs").iterdir() if not path.is_symlink()]) == 1
+    assert "MEMBER: 2/2" in Path("out").read_text()  # they train together, and not each by itself
 
 
 @pytest.mark.slow
