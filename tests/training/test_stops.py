@@ -400,6 +400,7 @@ def test_tensorboard_has_each_step_once_after_a_kill(step, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     command = [sys.executable, "-m", "invariances.cli.edflow", *words(iterator=f"{HERE}.FitKilledOnce")]
     assert subprocess.run(command, timeout=200).returncode == -signal.SIGKILL
+    time.sleep(1)  # TensorBoard reads files in the order of their names, which have the second and the process number
     assert edflow.main(["-p", "logs/latest", "-t"]) == 0
     run = Run.open("logs/latest")
     events = EventAccumulator(str(run.path / "train/tensorboard")).Reload()
