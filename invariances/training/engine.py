@@ -15,7 +15,6 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import distributed
 
 from invariances.config.building import (
     OVERFIT,
@@ -337,16 +336,6 @@ def _trainer(config: dict[str, Any], run: Run, callbacks: list[pl.Callback], **a
         # Lightning kills this process when one that it has started is ended by a signal
         launcher._call_children_scripts = held_back()(launcher._call_children_scripts)  # type: ignore[method-assign]
     return trainer
-
-
-@contextmanager
-def leaving_other_processes() -> Generator[None]:
-    """Close the connections to other processes at the end; gloo's threads may abort a process that ends with them."""
-    try:
-        yield
-    finally:
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
 
 
 def _devices_of_torchrun() -> dict[str, int]:

@@ -217,8 +217,20 @@ def _work(
 ) -> None:
     from invariances.training import engine  # imports Lightning, which takes seconds
 
-    with engine.leaving_other_processes():
+    with _leaving_other_processes():
         if train:
             engine.train(config, run, source, restart, debug, allow_other_network)
         elif source is not None:  # always so: ensured by the command line and `_source`
             engine.evaluate(config, run, source, debug, allow_other_network)
+
+
+@contextmanager
+def _leaving_other_processes() -> Iterator[None]:
+    """Close the connections to other processes at the end; gloo's threads may abort a process that ends with them."""
+    from torch import distributed
+
+    try:
+        yield
+    finally:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()
