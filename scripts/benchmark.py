@@ -69,9 +69,10 @@ class Worker:
 def in_turns(work: str, options: argparse.Namespace) -> tuple[Times, float | None]:
     """Milliseconds of each version in each round, in which all of them run once; and the floor of ours, if known."""
     with ExitStack() as stack:
-        ours, others = (stack.enter_context(Worker(work, options, ours)) for ours in (True, False))
-        names = ours.first and others.first  # both are there
-        workers = {name: others if name in ELSEWHERE else ours for name in names}
+        ours = stack.enter_context(Worker(work, options, ours=True))
+        names = ours.first  # so it was set up while nothing else ran
+        others = stack.enter_context(Worker(work, options, ours=False))
+        workers = {name: others if name in ELSEWHERE else ours for name in names if others.first}
         for name, worker in workers.items():
             worker.ask(name)
         times: Times = {name: [] for name in workers}

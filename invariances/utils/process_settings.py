@@ -3,10 +3,17 @@
 import ctypes
 import os
 import platform
+import time
+from pathlib import Path
 
-# Threads that wait give their processor to others: with two threads beside another process on two cores, a step of a
-# small autoencoder took 854 ms, and 30 ms so.
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}
+from invariances.utils.files import n_cpus
+
+# How threads wait for their siblings, see docs/performance.md: asleep where other processes need the processors, else
+# for so many turns of a loop, about a tenth of a millisecond, before they sleep. Waking a thread takes as long as many
+# of the operations of a flow. libgomp would wait for 300,000 turns.
+ASLEEP = {"OMP_WAIT_POLICY": "passive"}
+AWAKE = {"GOMP_SPINCOUNT": "3000"}
+PROCESSES = Path("/proc/stat")  # of Linux: says how many threads run at the moment
 
 # Numbers of glibc's malloc.h, and what they are set to. A block of MMAP_THRESHOLD bytes or more is a mapping of its
 # own, which freeing returns to the system; 32 MiB is the most that glibc takes.
@@ -18,12 +25,40 @@ ALLOCATOR = {
 
 
 def set_up_process() -> None:
-    """Let threads that wait sleep, and keep freed memory. To be called before torch is imported.
+    """Set how threads wait, by whether the machine is busy, and keep freed memory. To be called before torch is imported.
 
-    What the user has set counts: OMP_WAIT_POLICY, and for the memory see `keep_freed_memory`.
+    What the user has set counts: OMP_WAIT_POLICY and GOMP_SPINCOUNT, and for the memory see `keep_freed_memory`.
     """
-    os.environ.update(PASSIVE | os.environ)
+    if not (ASLEEP | AWAKE).keys() & os.environ.keys():
+        os.environ.update(AWAKE if n_idle_cpus() >= _n_threads() else ASLEEP)
     keep_freed_memory()
+
+
+def _n_threads() -> int:
+    """Number of threads that torch will use in this process."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() else n_cpus()
+
+
+def n_idle_cpus() -> int:
+    """Number of the machine's processors on which no other process runs, or 0 where that is not known.
+
+    The highest of a few counts within 20 ms, since a process that ends soon does not matter.
+    """
+    counts = []
+    for _ in range(5):
+        counts.append((os.cpu_count() or 1) - _n_running_beside())
+        time.sleep(0.004)
+    return max(0, *counts)
+
+
+def _n_running_beside() -> int:
+    """Number of threads that run or wait for a processor, this one aside."""
+    try:
+        lines = dict(line.split(maxsplit=1) for line in PROCESSES.read_text().splitlines() if " " in line)
+        return int(lines["procs_running"]) - 1
+    except (OSError, KeyError, ValueError):
+        return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> bool:

@@ -15,6 +15,7 @@ from invariances.data.loader import Loader
 from invariances.flows import ConditionalTransformer
 from invariances.iterators import CINNIterator, IINIterator
 from invariances.models import BigAE, Greybox
+from invariances.studies.quality import BEST
 from invariances.training.representation_cache import CacheSettings, with_cache
 from invariances.training.start import start
 
@@ -90,9 +91,9 @@ def digits_loop(clock: Clock) -> Times:
     return loop(TimedCINN, ["cinn.yaml", "layers/conv1.yaml"], 120, clock)
 
 
-def epochs(clock: Clock, n_images: int = 32, n_rounds: int = 3) -> Times:
-    """Epochs of the cINN on AlexNet's fc6 and BigAE's codes, 128 px, with all networks random."""
-    flow = ConditionalTransformer(128, 1024, 2, 20, 4096, 1)
+def epochs(clock: Clock, width: int, n_flows: int, n_images: int = 64, n_rounds: int = 5) -> Times:
+    """Epochs of a cINN on AlexNet's fc6 and BigAE's codes, 128 px, with all networks random."""
+    flow = ConditionalTransformer(128, width, 2, n_flows, 4096, 1)
     greybox, autoencoder = Greybox("torchvision:alexnet", "classifier.2"), BigAE(norm="bn")
     task = CINNIterator(flow, greybox, autoencoder, learning_rate=1e-4)
     adam = task.configure_optimizers()
@@ -119,5 +120,12 @@ def epochs(clock: Clock, n_images: int = 32, n_rounds: int = 3) -> Times:
 TRAININGS: dict[str, tuple[str, Callable[[Clock], Times]]] = {
     "iin_loop": ("IIN step in a training, batch 25", iin_loop),
     "digits_loop": ("cINN step of the digits in a training, cached, batch 50", digits_loop),
-    "epochs": ("cINN epoch of 32 images, AlexNet fc6 + BigAE, 128 px", epochs),
+    "epochs": (
+        "cINN epoch of 64 images, AlexNet fc6 + BigAE, 128 px, the papers' flow (204.6 M)",
+        lambda clock: epochs(clock, 1024, 20),
+    ),
+    "study_epochs": (
+        f"the same, the flow of a study of quality {BEST.name}",
+        lambda clock: epochs(clock, BEST.mid_channels, BEST.n_flows),
+    ),
 }

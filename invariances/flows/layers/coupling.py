@@ -53,8 +53,8 @@ class TwinNetwork(nn.Sequential):
         first, *hidden = pairwise([in_features, *[hidden_dim] * (hidden_depth + 1)])
         layers: list[nn.Module] = [TwinLinear(*first)]
         for sizes in hidden:
-            layers += [nn.LeakyReLU(0.01), TwinLinear(*sizes)]
-        super().__init__(*layers, nn.LeakyReLU(0.01), TwinLinear(hidden_dim, out_features))
+            layers += [nn.LeakyReLU(0.01, inplace=True), TwinLinear(*sizes)]
+        super().__init__(*layers, nn.LeakyReLU(0.01, inplace=True), TwinLinear(hidden_dim, out_features))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Apply both networks to x."""
