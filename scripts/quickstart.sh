@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train a digit classifier, an autoencoder and one conditional INN per layer, then report what each layer keeps.
-# Takes about six minutes on two CPU cores, and as long again for the first installation on a slow line.
+# Takes about four minutes on two CPU cores, and as long again for the first installation on a slow line.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -25,7 +25,7 @@ ALLOCATOR = {
 
 
 def set_up_process() -> None:
-    """Set how threads wait, by whether the machine is busy, and keep freed memory. To be called before torch is imported.
+    """Set how threads wait, and keep freed memory. To be called before torch is imported.
 
     What the user has set counts: OMP_WAIT_POLICY and GOMP_SPINCOUNT, and for the memory see `keep_freed_memory`.
     """

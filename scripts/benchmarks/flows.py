@@ -14,6 +14,7 @@ from invariances.losses import factor_nll, flow_nll
 from invariances.models import Autoencoder, Classifier
 
 OURS, LIBRARY = "ours", "ours, allocator as it is"
+GRAPH = "ours, replayed as a CUDA graph"
 ELSEWHERE = {LIBRARY, "plain", "plain, fused Adam", *RIVALS}  # versions that run without our settings of a process
 Versions = dict[str, Callable[[], Work]]  # built when asked for, since a process runs only some of them
 
@@ -32,6 +33,34 @@ def trained(model: nn.Module, loss: Callable[[], Tensor], fused: bool = True) ->
         optimizer.step()
 
     return run
+
+
+def replayed(model: nn.Module, *batch: Tensor) -> Work:
+    """A training step as one CUDA graph, so that none of its kernels is launched by itself."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=True, capturable=True)
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+
+    def run() -> None:
+        optimizer.zero_grad()
+        flow_nll(*model(*batch)).backward()
+        optimizer.step()
+
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # what is allocated or initialised once must be there before the step is recorded
+            run()
+    with torch.cuda.graph(graph):
+        run()
+
+    def replay() -> object:
+        graph.replay()
+        return run  # which keeps the weights: a graph reads their memory, and does not own it
+
+    return replay
+
+
+def on_gpu(versions: Versions) -> Versions:
+    """The versions, if works run on a GPU."""
+    return versions if torch.get_default_device().type == "cuda" else {}
 
 
 def inverse(model: nn.Module, z: Tensor) -> Work:
@@ -66,7 +95,8 @@ def iin_step(size: int) -> Versions:
 
     others: Versions = {name: lambda flow=flow: step(flow, x) for name, flow in rivals(64, 512, 2, 12)[0].items()}
     others |= {"plain": lambda: plain(False), "plain, fused Adam": lambda: plain(True)}
-    return {OURS: lambda: step(iin(), x), LIBRARY: lambda: step(iin(), x), **others}
+    ours: Versions = {OURS: lambda: step(iin(), x), LIBRARY: lambda: step(iin(), x)}
+    return {**ours, **on_gpu({GRAPH: lambda: replayed(iin(), x)}), **others}
 
 
 def iin_inverse() -> Versions:
@@ -105,6 +135,7 @@ def fc6_step() -> Versions:
         return step(plain_of(ours, PlainFlow(128, 1024, 2, 20, 4096), *batch), *batch, fused=fused)
 
     ours: Versions = {name: lambda: step(*fc6()) for name in (OURS, LIBRARY)}
+    ours |= on_gpu({GRAPH: lambda: replayed(*fc6())})
     return {**ours, "plain": lambda: plain(False), "plain, fused Adam": lambda: plain(True)}
 
 

@@ -143,5 +143,7 @@ def rivals(channels: int, width: int, depth: int, n_flows: int) -> tuple[dict[st
         except ImportError:
             missing.append(name)
         else:
-            found[name] = build(channels, wide, depth, n_flows)
+            with torch.device("cpu"):  # what they build on a GPU by default is not right
+                flow = build(channels, wide, depth, n_flows)
+            found[name] = flow.to(torch.get_default_device())
     return found, missing

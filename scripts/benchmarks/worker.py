@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("work")
     parser.add_argument("--clock", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", required=True)
     parser.add_argument("--ours", action="store_true")
     options = parser.parse_args()
     if options.ours:
@@ -28,6 +29,7 @@ def main() -> None:
     from benchmarks.timing import CLOCKS
 
     torch.set_num_threads(options.threads)
+    torch.set_default_device(options.device)
     torch.manual_seed(0)
     _answer(options.work, CLOCKS[options.clock])
 
