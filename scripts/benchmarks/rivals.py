@@ -143,7 +143,7 @@ def rivals(channels: int, width: int, depth: int, n_flows: int) -> tuple[dict[st
         except ImportError:
             missing.append(name)
         else:
-            with torch.device("cpu"):  # what they build on a GPU by default is not right
+            with torch.device("cpu"):  # where their authors build them; then they are moved
                 flow = build(channels, wide, depth, n_flows)
             found[name] = flow.to(torch.get_default_device())
     return found, missing
