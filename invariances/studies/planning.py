@@ -25,6 +25,7 @@ from invariances.studies.request import Request, duration
 from invariances.studies.steps import is_done
 from invariances.training.run import resolve_checkpoint
 from invariances.utils.files import atomic_write, cache_root, n_cpus
+from invariances.utils.process_settings import n_threads
 from invariances.utils.weights import first as first_few
 
 FILE = "study.yaml"
@@ -268,13 +269,13 @@ def _measured(plan: Plan, trained: Any) -> Plan:
     batch = batch.repeat(math.ceil(quality.batch_size / len(batch)), 1, 1, 1)[: quality.batch_size]
     costs: dict[str, timing.Cost] = {}
     first = plan.first
-    with timing.threads(timing.n_threads(1)):
+    with timing.threads(n_threads()):
         if first is not None:
             costs[AUTOENCODER] = timing.autoencoder_cost(first.config, batch, quality.n_judged)
     n_images = min(plan.images.n_train, quality.n_images)
     n_values = sum(math.prod(layer.shape) for layer in plan.layers)
     plan = replace(plan, precision="float16" if 4 * n_values * n_images > HALVED_FROM else "float32")
-    with timing.threads(timing.n_threads(plan.n_wanted)), timing.company(plan.n_wanted - 1):
+    with timing.threads(n_threads(plan.n_wanted)), timing.company(plan.n_wanted - 1):
         autoencoder = trained or _untrained(first)
         rates = timing.frozen_rates(network, autoencoder, batch)
         for layer, recipe in zip(plan.layers, plan.flows, strict=False):  # of the first seed

@@ -20,8 +20,6 @@ from invariances.losses import AutoencoderLoss, flow_nll
 from invariances.models import MLP, Autoencoder, Layer
 from invariances.studies.inputs.network_given import GivenNetwork
 from invariances.studies.recipes import Config
-from invariances.training.jobs import THREADS
-from invariances.utils.files import n_cpus
 
 N_STEPS = 5  # measured, after one that is not
 OVERHEAD = 0.005  # seconds of a step for the engine: logs, learning rate, random numbers
@@ -62,12 +60,6 @@ class Cost:
     def time(self, n_steps: int) -> float:
         """Seconds of the whole training."""
         return self.once + n_steps * self.step
-
-
-def n_threads(n_parallel: int) -> int:
-    """Threads of a training, of which so many run at a time."""
-    given = os.environ.get(THREADS, "")
-    return int(given) if given.isdigit() and int(given) > 0 else max(1, n_cpus() // n_parallel)
 
 
 @contextmanager

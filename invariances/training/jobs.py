@@ -11,11 +11,10 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import IO, Any
 
-from invariances.utils.files import n_cpus
+from invariances.utils.process_settings import THREADS, n_threads
 from invariances.utils.signals import on_signals
 
 Listener = Callable[[str, str], None]  # is told the name of a job and a line of its output
-THREADS = "OMP_NUM_THREADS"
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -99,7 +98,7 @@ def _environment(slot: int, n_parallel: int, gpus: Sequence[str]) -> Mapping[str
     """Variables of the processes of a slot."""
     if gpus:
         return os.environ | {GPUS: gpus[slot % len(gpus)]}
-    return {THREADS: str(max(1, n_cpus() // n_parallel))} | os.environ
+    return {THREADS: str(n_threads(n_parallel))} | os.environ
 
 
 def _work(pool: _Pool, environment: Mapping[str, str]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from invariances.utils.files import n_cpus
 
+THREADS = "OMP_NUM_THREADS"
+
 # How threads wait for their siblings, see docs/performance.md: asleep where other processes need the processors, else
 # for so many turns of a loop, about a tenth of a millisecond, before they sleep. Waking a thread takes as long as many
 # of the operations of a flow. libgomp would wait for 300,000 turns.
@@ -30,14 +32,14 @@ def set_up_process() -> None:
     What the user has set counts: OMP_WAIT_POLICY and GOMP_SPINCOUNT, and for the memory see `keep_freed_memory`.
     """
     if not (ASLEEP | AWAKE).keys() & os.environ.keys():
-        os.environ.update(AWAKE if n_idle_cpus() >= _n_threads() else ASLEEP)
+        os.environ.update(AWAKE if n_idle_cpus() >= n_threads() else ASLEEP)
     keep_freed_memory()
 
 
-def _n_threads() -> int:
-    """Number of threads that torch will use in this process."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() else n_cpus()
+def n_threads(n_parallel: int = 1) -> int:
+    """Threads of a process of which so many run at a time: OMP_NUM_THREADS, if it is set, or its share of the cores."""
+    given = os.environ.get(THREADS, "")
+    return int(given) if given.isdigit() and int(given) > 0 else max(1, n_cpus() // n_parallel)
 
 
 def n_idle_cpus() -> int:

@@ -16,7 +16,7 @@ def python(name, code):
 def test_jobs_run_side_by_side_and_share_the_cores(capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("invariances.training.jobs.n_cpus", lambda: 4)
+    monkeypatch.setattr("invariances.utils.process_settings.n_cpus", lambda: 4)
     meet = "import os, time; open('{0}', 'w'); t = time.time() + 20\n"
     meet += "while not os.path.exists('{1}') and time.time() < t: time.sleep(.01)\n"
     meet += "print(os.path.exists('{1}'), os.environ['OMP_NUM_THREADS'])"

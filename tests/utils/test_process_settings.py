@@ -70,7 +70,10 @@ def test_waiting_threads_sleep_where_others_need_the_processors(calls, machine, 
     assert waiting() == expected
 
 
-@pytest.mark.parametrize(("n_threads", "expected"), [("1", "GOMP_SPINCOUNT"), ("3", "OMP_WAIT_POLICY")])
+@pytest.mark.parametrize(
+    ("n_threads", "expected"),
+    [("1", "GOMP_SPINCOUNT"), ("3", "OMP_WAIT_POLICY"), ("0", "GOMP_SPINCOUNT")],  # 0 is no number of threads
+)
 def test_as_many_processors_must_idle_as_there_are_threads(calls, machine, monkeypatch, n_threads, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
     machine.write_text("procs_running 3\n")  # two others
