@@ -24,8 +24,8 @@ def step(model: nn.Module, *batch: Tensor, fused: bool = True) -> Work:
     return trained(model, lambda: flow_nll(*model(*batch)), fused)
 
 
-def trained(model: nn.Module, loss: Callable[[], Tensor], fused: bool = True) -> Work:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=fused)
+def trained(model: nn.Module, loss: Callable[[], Tensor], fused: bool = True, capturable: bool = False) -> Work:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=fused, capturable=capturable)
 
     def run() -> None:
         optimizer.zero_grad()
@@ -37,14 +37,8 @@ def trained(model: nn.Module, loss: Callable[[], Tensor], fused: bool = True) ->
 
 def replayed(model: nn.Module, *batch: Tensor) -> Work:
     """A training step as one CUDA graph, so that none of its kernels is launched by itself."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9), fused=True, capturable=True)
+    run = trained(model, lambda: flow_nll(*model(*batch)), capturable=True)
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-
-    def run() -> None:
-        optimizer.zero_grad()
-        flow_nll(*model(*batch)).backward()
-        optimizer.step()
-
     with torch.cuda.stream(stream):
         for _ in range(3):  # what is allocated or initialised once must be there before the step is recorded
             run()
